@@ -1,0 +1,80 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Where things are, and the one exception that users see."""
+
+import contextlib
+import dataclasses
+import fcntl
+import pathlib
+
+# The directories that hold additions, at the paths of Nova's own tree.
+OVERLAY_ROOTS = ('nova', 'api-ref', 'doc', 'releasenotes')
+
+
+class Problem(Exception):
+    """What is wrong and what to do next, in words meant for the user."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """The places of one copy of the project, all below its root."""
+
+    root: pathlib.Path
+
+    @property
+    def patches(self):
+        return self.root / 'patches'
+
+    @property
+    def base(self):
+        return self.root / 'series' / 'base.txt'
+
+    @property
+    def cache(self):
+        return self.root / '.cache'
+
+    @property
+    def build(self):
+        return self.root / 'build'
+
+    @property
+    def tree(self):
+        """The patched tree, on which everything else stands."""
+        return self.build / 'nova'
+
+    @property
+    def mend(self):
+        """Where a patch that does not apply is mended."""
+        return self.build / 'mend'
+
+    @property
+    def staging(self):
+        """What refresh is about to put into patches/ and the overlay."""
+        return self.build / 'refresh'
+
+    def shown(self, path):
+        """The path as users know it: relative to the root if it is below."""
+        if path.is_relative_to(self.root):
+            return str(path.relative_to(self.root))
+        return str(path)
+
+    @contextlib.contextmanager
+    def locked(self):
+        """Keeps every other process from changing the tree meanwhile."""
+        self.build.mkdir(parents=True, exist_ok=True)
+        with open(self.build / '.lock', 'w') as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+
+PROJECT = Layout(pathlib.Path(__file__).resolve().parent.parent)
