@@ -94,7 +94,7 @@ def write(patch):
     ]
     body = body.strip('\n')
     if body:
-        head += [body, '']
+        head += [body]
     head += ['---']
     head += [_ADDS + path for path in patch.adds]
     head += ['', '']
