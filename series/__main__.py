@@ -24,6 +24,8 @@ from series import say
 from series.layout import PROJECT
 from series.layout import Problem
 
+_PARTS = ('tool', 'unit', 'functional')
+
 
 def _build(args):
     if args.onto:
@@ -42,6 +44,27 @@ def _refresh(args):
     if args.mend:
         say.line('Now go on with: ./run build')
     return 0
+
+
+def _check(args):
+    # Imported here as the light environment of build has not what it needs.
+    from series import check
+
+    return check.run(PROJECT, quick=args.quick)
+
+
+def _tests(args):
+    from series import testing
+
+    return testing.run(PROJECT, args.parts or _PARTS)
+
+
+def _part(name):
+    if name not in _PARTS:
+        raise argparse.ArgumentTypeError(
+            f'{name!r} is none of {", ".join(_PARTS)}'
+        )
+    return name
 
 
 def _parser():
@@ -87,6 +110,39 @@ def _parser():
         'was mended; the patches after it stay',
     )
     command.set_defaults(call=_refresh)
+
+    command = commands.add_parser(
+        'check',
+        help="check patches, messages, style, each commit's own tests",
+        description='Checks the series as it is in patches/ and the overlay: '
+        "patches apply without fuzz or offset; every addition belongs to one "
+        "commit; commit messages follow Nova's rules; nothing changes in "
+        'white space alone; release notes pass reno; constraints.txt meets '
+        "Nova's requirements; each commit alone passes Nova's pep8 on the "
+        'files it touches, and the unit test modules it adds or edits (of '
+        'modules of more than 4000 lines, the classes it touches and those '
+        'that derive from them).',
+    )
+    command.add_argument(
+        '--quick', action='store_true',
+        help='leave out the unit tests of each commit',
+    )
+    command.set_defaults(call=_check)
+
+    command = commands.add_parser(
+        'tests',
+        help='run the tests of the tool, the lab and the series',
+        description='Runs the tests of the tool and the lab (pytest), then, '
+        'in build/nova, the unit and functional tests that the series adds '
+        "or edits and Nova's own of the modules that it touches (stestr); "
+        'series/nova_tests.toml tells which those are. The last line says '
+        'how many passed and failed.',
+    )
+    command.add_argument(
+        'parts', nargs='*', metavar='PART', type=_part,
+        help='run these alone: tool (and lab), unit, functional',
+    )
+    command.set_defaults(call=_tests)
     return parser
 
 

@@ -35,7 +35,7 @@ BUILT = 'refs/series/built'
 _BASE_DATE = '1262304000 +0000'
 
 # What test runs leave in the tree, where it is no one's work.
-_EXCLUDED = '__pycache__/\n*.pyc\n.stestr/\n.coverage*\n'
+_EXCLUDED = '__pycache__/\n*.pyc\n/.stestr/\n/.coverage*\n/instances/\n'
 
 
 def _base_message(base):

@@ -69,10 +69,10 @@ class Layout:
         return str(path)
 
     @contextlib.contextmanager
-    def locked(self):
-        """Keeps every other process from changing the tree meanwhile."""
+    def locked(self, what='tree'):
+        """Keeps all other processes that ask for the same lock waiting."""
         self.build.mkdir(parents=True, exist_ok=True)
-        with open(self.build / '.lock', 'w') as lock:
+        with open(self.build / f'.{what}.lock', 'w') as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
 

@@ -1,0 +1,113 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""The unit tests that a commit brings or changes."""
+
+import ast
+import collections
+import os
+import pathlib
+
+from series import blank
+from series import stestr
+from series import touched
+
+# Lines from which on a module's tests take minutes: of such a one only the
+# classes that the commit touches are run.
+_HUGE = 4000
+
+
+def _touched_classes(source, lines):
+    """Test classes of a module that some lines of it are in.
+
+    :param source: the module
+    :param lines: line numbers, counted from 1
+    :returns: names of these classes and of those that derive from them
+    """
+    classes = [
+        node for node in ast.parse(source).body
+        if isinstance(node, ast.ClassDef)
+    ]
+    names = {
+        node.name for node in classes
+        if any(node.lineno <= line <= node.end_lineno for line in lines)
+    }
+    heirs = collections.defaultdict(set)
+    for node in classes:
+        for parent in node.bases:
+            if isinstance(parent, ast.Name):
+                heirs[parent.id].add(node.name)
+    todo = list(names)
+    while todo:
+        new = heirs[todo.pop()] - names
+        names |= new
+        todo += new
+    return names
+
+
+def regexes(repo, commit, paths):
+    """Regular expressions for the ids of a commit's own unit tests.
+
+    :param repo: the repository, with the commit checked out
+    :param commit: its id
+    :param paths: the files that it touches
+    :returns: the expressions, and the directory that holds all these tests
+    """
+    modules = [
+        path for path in paths
+        if touched.suite_of(path) == 'unit'
+        and (pathlib.Path(repo.tree) / path).is_file()
+    ]
+    found = []
+    for path in modules:
+        source = (pathlib.Path(repo.tree) / path).read_bytes()
+        name = touched.module(path)
+        classes = set()
+        if source.count(b'\n') > _HUGE:
+            diff = repo.raw(
+                'diff', '--unified=0', f'{commit}^', commit, '--', path
+            )
+            lines = {
+                at_new + offset + 1
+                for _, _, at_new, count in blank.groups(diff)
+                for offset in range(max(count, 1))
+            }
+            classes = _touched_classes(source, lines)
+        if classes:
+            found += touched.regexes(f'{name}.{one}' for one in classes)
+        else:
+            found += touched.regexes([name])
+    below = os.path.commonpath(
+        [os.path.dirname(path) for path in modules] or ['']
+    )
+    return found, below
+
+
+def problems(repo, commit, paths, title):
+    """What fails of a commit's own unit tests.
+
+    :param title: what the progress shows
+    :returns: how many passed, and what is wrong, one text for each thing
+    """
+    expressions, below = regexes(repo, commit, paths)
+    if not expressions:
+        return 0, []
+    outcome = stestr.run(
+        pathlib.Path(repo.tree), 'unit', title, regexes=expressions,
+        below=below,
+    )
+    found = [
+        f'{name}\n{text}' for name, text in sorted(outcome.details.items())
+    ]
+    if outcome.died:
+        found.append(outcome.died)
+    return outcome.count('passed'), found
