@@ -178,7 +178,7 @@ def _make(repo, layout, name, parent):
         offsets = tuple(re.findall(r'Hunk #\d+ succeeded at .*offset.*', said))
     env = {}
     if not repo.own:
-        when = f'{it.date} +0000'
+        when = f'@{it.date} +0000'
         env = {'GIT_AUTHOR_DATE': when, 'GIT_COMMITTER_DATE': when}
     commit = repo(
         'commit-tree', repo('write-tree'), '-p', parent,
