@@ -1,0 +1,113 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""The lab's commands: `python -m lab demo`, which `./run demo` calls."""
+
+import argparse
+from collections.abc import Sequence
+import difflib
+import functools
+import pathlib
+import sys
+import time
+
+import rich.console
+
+LOG = pathlib.Path('build/demo.log')
+
+
+def _fail(message: str, code: int) -> int:
+    print(f'demo: {message}', file=sys.stderr)
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog='./run', description='The lab: clouds, and scenarios on them.')
+    commands = parser.add_subparsers(
+        dest='command', required=True, metavar='COMMAND')
+    demo = commands.add_parser(
+        'demo', help='run the scenarios on a cloud in one process',
+        description='Start a Nova with the series applied, in this process '
+        'and with fake hypervisors, and run scenarios against its REST API, '
+        'each on a cloud of its own. Exits with 0 if all pass, 1 if any '
+        'fails, 2 if there is no such scenario.')
+    demo.add_argument(
+        'names', nargs='*', metavar='NAME',
+        help='a scenario; all of them if none is named')
+    demo.add_argument(
+        '--list', action='store_true', help='list the scenarios and exit')
+    demo.add_argument(
+        '--log', type=pathlib.Path, default=LOG, metavar='FILE',
+        help='where Nova\'s log goes (default: %(default)s)')
+    return parser
+
+
+def _unknown(name: str, known: Sequence[str]) -> str:
+    near = difflib.get_close_matches(name, known, cutoff=0.4)
+    advice = f'Did you mean {" or ".join(near)}?' if near else (
+        './run demo --list lists them.')
+    return f'there is no scenario {name!r}. {advice}'
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command. Returns the exit code."""
+    args = _parser().parse_args(argv)
+    if not args.list:
+        # Nova has to come before anything else it might patch.
+        try:
+            from lab.embedded import EmbeddedCloud
+        except ModuleNotFoundError as exc:
+            return _fail(
+                f'the module {exc.name} is missing: start this as ./run demo, '
+                'which builds Nova and installs what it needs.', 1)
+
+    from lab import runner
+    from lab import scenarios
+    known = scenarios.load()
+    if args.list:
+        width = max(len(name) for name in known)
+        for name, scenario in known.items():
+            print(f'{name:<{width}}  {scenarios.summary(scenario)}')
+        return 0
+    for name in args.names:
+        if name not in known:
+            return _fail(_unknown(name, list(known)), 2)
+
+    console = rich.console.Console()
+    chosen = {name: known[name] for name in args.names or known}
+    begun = time.monotonic()
+    try:
+        args.log.parent.mkdir(parents=True, exist_ok=True)
+        args.log.write_text('')
+    except OSError as exc:
+        return _fail(
+            f'Nova\'s log cannot be written to {args.log}: {exc.strerror}. '
+            'Name another file with --log.', 1)
+    results = runner.run(
+        chosen, functools.partial(EmbeddedCloud, args.log), console)
+    console.print(runner.table(results))
+    failed = sum(not result.passed for result in results)
+    console.print(
+        f'{len(results) - failed} passed, {failed} failed in '
+        f'{time.monotonic() - begun:.0f} s', highlight=False)
+    if failed:
+        console.print(
+            f'Nova\'s log is in {args.log}', highlight=False, soft_wrap=True)
+    return 1 if failed else 0
+
+
+if __name__ == '__main__':
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(_fail('interrupted', 130))

@@ -1,0 +1,155 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""The embedded cloud as the scenarios see it."""
+
+from collections.abc import Iterator, Sequence
+import contextlib
+import logging
+import os
+import pathlib
+from typing import Any
+
+import fixtures
+from keystoneauth1 import plugin
+from keystoneauth1 import session
+from lxml import etree
+from nova.tests.fixtures import glance
+from nova.tests.fixtures import libvirt as fakelibvirt
+from openstack import connection
+
+from lab import cloud
+from lab.embedded import hypervisor
+from lab.embedded import services
+
+CAPABILITY = 'supports_live_migrate_rescued'
+
+
+class _Login(plugin.BaseAuthPlugin):
+    """Who asks, told in headers: there is no Keystone."""
+
+    def __init__(
+        self, user: str, project: str, roles: Sequence[str], token: str,
+    ):
+        super().__init__()
+        self._headers = {
+            'X-Auth-Token': token,
+            'X-Auth-User': user,
+            'X-User-Id': user,
+            'X-Auth-Project-Id': project,
+            'X-Roles': ','.join(roles),
+        }
+        self._project = project
+
+    def get_headers(self, session: Any) -> dict[str, str]:
+        return dict(self._headers)
+
+    def get_project_id(self, session: Any) -> str:
+        return self._project
+
+
+class EmbeddedCloud:
+    """A lab.cloud.Cloud in this process, from entering it until leaving.
+
+    :param log: file to which Nova's log is appended
+    """
+
+    image = glance.GlanceFixture.image1['id']
+    rescue_image = glance.GlanceFixture.image3['id']
+    flavor = '1'
+
+    def __init__(self, log: pathlib.Path):
+        self._log = log
+        self._connections: dict[str, connection.Connection] = {}
+
+    def __enter__(self) -> 'EmbeddedCloud':
+        handler = logging.FileHandler(self._log)
+        handler.setLevel(logging.INFO)
+        handler.setFormatter(logging.Formatter(
+            '%(asctime)s %(threadName)s %(levelname)s %(name)s %(message)s'))
+        self._services = services.Services(handler)
+        with contextlib.ExitStack() as stack:
+            stack.callback(handler.close)
+            stack.enter_context(fixtures.LogHandler(handler))
+            stack.callback(self._services.doCleanups)
+            self._services.setUp()
+            self._hypervisors = {
+                name: compute.driver._host.get_connection()
+                for name, compute in self._services.computes.items()}
+            self._moves = self._services.useFixture(
+                hypervisor.Migrations(self._hypervisors))
+            self._down = stack.pop_all()
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        for opened in self._connections.values():
+            opened.close()
+        self._down.close()
+
+    def connect(self, user: str = 'admin') -> connection.Connection:
+        if user not in self._connections:
+            api = self._services.api_fixture
+            roles = {'admin': ['reader', 'member', 'admin'],
+                     'member': ['reader', 'member']}[user]
+            login = _Login(
+                user, api.project_id, roles,
+                self._services.placement_fixture.token)
+            self._connections[user] = connection.Connection(
+                session=session.Session(login),
+                compute_endpoint_override=api.base_url,
+                placement_endpoint_override=(
+                    self._services.placement_fixture.endpoint))
+        return self._connections[user]
+
+    def hosts(self) -> list[str]:
+        return [host for host, cell in self._services.HOSTS.items()
+                if cell == 'cell1']
+
+    def guest(self, host: str, server_id: str) -> cloud.Guest | None:
+        try:
+            domain = self._hypervisors[host].lookupByUUIDString(server_id)
+        except fakelibvirt.libvirtError:
+            return None
+        paths = etree.fromstring(domain.XMLDesc(0)).xpath(
+            'devices/disk/source/@file')
+        return cloud.Guest(
+            bool(domain.isActive()),
+            tuple(os.path.basename(path) for path in paths))
+
+    def files(self, host: str, server_id: str) -> set[str]:
+        directory = pathlib.Path(services.base.CONF.instances_path, server_id)
+        if not directory.is_dir():
+            return set()
+        return {path.name for path in directory.iterdir()}
+
+    def console(self, server_id: str) -> str:
+        raise cloud.CannotTell('its guests are not real')
+
+    def migration_fails(
+        self, server_id: str
+    ) -> contextlib.AbstractContextManager[None]:
+        return self._moves.failing(server_id)
+
+    def migration_held(
+        self, server_id: str
+    ) -> contextlib.AbstractContextManager[cloud.HeldMigration]:
+        return self._moves.held(server_id)
+
+    @contextlib.contextmanager
+    def incapable(self, *hosts: str) -> Iterator[None]:
+        try:
+            for host in hosts:
+                self._services.report_capability(host, CAPABILITY, False)
+            yield
+        finally:
+            for host in hosts:
+                self._services.report_capability(host, CAPABILITY, True)

@@ -1,0 +1,152 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""How guests move between the fake libvirts of the hosts.
+
+Nova's fake libvirt fails every migration. This one moves the guest, unless it
+is told to fail, or to hold the guest in the middle of the move.
+"""
+
+from collections.abc import Iterator
+import contextlib
+import threading
+from urllib import parse
+
+import fixtures
+from nova.tests.fixtures import libvirt as fakelibvirt
+
+from lab import expect
+
+
+def _error(message: str, code: int) -> Exception:
+    return fakelibvirt.make_libvirtError(
+        fakelibvirt.libvirtError, message, error_code=code,
+        error_message=message, error_domain=fakelibvirt.VIR_FROM_QEMU)
+
+
+class _Held:
+    """A move that stands still until it is aborted, or told to go on."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._running = False
+        self._aborted = False
+        self._released = False
+
+    def stand(self) -> bool:
+        """Stand still. Returns whether the move shall go on."""
+        with self._changed:
+            self._running = True
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: self._aborted or self._released)
+            return not self._aborted
+
+    def abort(self) -> None:
+        with self._changed:
+            self._aborted = True
+            self._changed.notify_all()
+
+    def release(self) -> None:
+        with self._changed:
+            self._released = True
+            self._changed.notify_all()
+
+    def wait_until_running(self) -> None:
+        with self._changed:
+            if not self._changed.wait_for(
+                    lambda: self._running, expect.TIMEOUT):
+                raise expect.Unexpected(
+                    'the copying of the guest\'s memory: not begun within '
+                    f'{expect.TIMEOUT:.0f} s')
+
+
+class Migrations(fixtures.Fixture):
+    """Makes the fake libvirts move guests.
+
+    :param connections: the fake libvirt of each host, by its name; hosts may
+        be added later
+    """
+
+    def __init__(self, connections: dict[str, fakelibvirt.Connection]):
+        super().__init__()
+        self._connections = connections
+        self._failing: set[str] = set()
+        self._held: dict[str, _Held] = {}
+
+    def _setUp(self) -> None:
+        real_suspend = fakelibvirt.Domain.suspend
+
+        def suspend(domain):
+            # Nova forces a migration to complete by pausing the guest, after
+            # which no memory is left to copy.
+            real_suspend(domain)
+            if held := self._held.get(domain.UUIDString()):
+                held.release()
+
+        def abort_job(domain):
+            if held := self._held.get(domain.UUIDString()):
+                held.abort()
+
+        for name, function in (
+                ('migrateToURI3', lambda domain, *args, **kwargs:
+                    self._migrate(domain, *args, **kwargs)),
+                ('suspend', suspend),
+                ('abortJob', abort_job)):
+            self.useFixture(fixtures.MonkeyPatch(
+                f'nova.tests.fixtures.libvirt.Domain.{name}', function))
+        self.addCleanup(self._release_all)
+
+    def _release_all(self) -> None:
+        for held in self._held.values():
+            held.release()
+
+    def _migrate(self, domain, dconnuri, params, flags):
+        uuid = domain.UUIDString()
+        if uuid in self._failing:
+            raise _error(
+                'internal error: the guest cannot be moved',
+                fakelibvirt.VIR_ERR_INTERNAL_ERROR)
+        if held := self._held.get(uuid):
+            domain._job_type = fakelibvirt.VIR_DOMAIN_JOB_UNBOUNDED
+            if not held.stand():
+                domain._job_type = fakelibvirt.VIR_DOMAIN_JOB_CANCELLED
+                raise _error(
+                    'operation aborted: migration out job: canceled by client',
+                    fakelibvirt.VIR_ERR_OPERATION_ABORTED)
+        source = domain._connection
+        destination = self._connections[parse.urlsplit(dconnuri).hostname]
+        moved = destination.defineXML(params['destination_xml'])
+        moved.create()
+        domain.destroy()
+        domain.undefine()
+        assert uuid not in [
+            left.UUIDString() for left in source._vms.values()]
+        domain.complete_job()
+
+    @contextlib.contextmanager
+    def failing(self, uuid: str) -> Iterator[None]:
+        """Fail to move a guest."""
+        self._failing.add(uuid)
+        try:
+            yield
+        finally:
+            self._failing.discard(uuid)
+
+    @contextlib.contextmanager
+    def held(self, uuid: str) -> Iterator[_Held]:
+        """Hold a guest in the middle of each of its moves."""
+        held = self._held[uuid] = _Held()
+        try:
+            yield held
+        finally:
+            del self._held[uuid]
+            held.release()

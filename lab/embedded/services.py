@@ -1,0 +1,81 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Nova's services, started as its functional tests start them."""
+
+import logging
+import os
+import pathlib
+
+import fixtures
+from nova import context as nova_context
+from nova.tests.functional.libvirt import base
+from nova.virt.libvirt import utils as libvirt_utils
+
+
+def _create_image(
+    driver, context, instance, disk_mapping, *args, suffix='', **kwargs
+):
+    # The disks are empty files: what is in them only a real guest could tell.
+    directory = libvirt_utils.get_instance_path(instance)
+    os.makedirs(directory, exist_ok=True)
+    for name in disk_mapping:
+        if name.startswith('disk') and name.endswith(suffix):
+            pathlib.Path(directory, name).touch()
+    return False, False
+
+
+class Services(base.ServersTestBase):
+    """The services and what surrounds them.
+
+    Not a test, though it is made of a test's parts: `setUp` starts it and
+    `doCleanups` stops it.
+    """
+
+    NUMBER_OF_CELLS = 2
+    # Each service does its part in its own time, as in a real cloud.
+    CAST_AS_CALL = False
+
+    HOSTS = {'node1': 'cell1', 'node2': 'cell1', 'node3': 'cell2'}
+
+    def __init__(self, log: logging.Handler):
+        super().__init__('runTest')
+        self._log = log
+
+    def runTest(self) -> None:
+        raise NotImplementedError('this is no test')
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.useFixture(fixtures.MonkeyPatch(
+            'nova.virt.libvirt.LibvirtDriver._create_image', _create_image))
+        for host, cell in self.HOSTS.items():
+            self.start_compute(hostname=host, cell_name=cell)
+
+    def _setup_services(self) -> None:
+        # Nova's tests keep the log in memory, and nowhere else.
+        self.useFixture(fixtures.LogHandler(self._log, nuke_handlers=False))
+        super()._setup_services()
+
+    def report_capability(self, host: str, name: str, value: bool) -> None:
+        """Let a compute service have a driver capability or not.
+
+        :param value: as the driver would say, and the service would report to
+            placement the next time it looks at its resources
+        """
+        manager = self.computes[host].manager
+        manager.driver.capabilities[name] = value
+        with nova_context.target_cell(
+            nova_context.get_admin_context(),
+            self.host_mappings[host].cell_mapping,
+        ) as context:
+            manager.update_available_resource(context)

@@ -1,0 +1,122 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""How a scenario says what must hold."""
+
+from collections.abc import Callable, Iterator
+import contextlib
+import dataclasses
+import time
+from typing import TypeVar
+
+from openstack import exceptions
+
+T = TypeVar('T')
+
+TIMEOUT = 60.0
+"""Seconds that a scenario waits for anything, unless it says otherwise."""
+
+_INTERVAL = 0.1
+
+
+class Unexpected(Exception):
+    """The cloud did something else than the scenario says. Tells which."""
+
+
+def equal(what: str, seen: object, wanted: object) -> None:
+    """Check a value.
+
+    :param what: what the value is, as the subject of a sentence
+    :raises Unexpected: if it is another
+    """
+    if seen != wanted:
+        raise Unexpected(f'{what}: expected {wanted!r}, seen {seen!r}')
+
+
+def wait_for(
+    what: str,
+    look: Callable[[], T],
+    wanted: Callable[[T], bool],
+    failed: Callable[[T], bool] = lambda seen: False,
+    timeout: float = TIMEOUT,
+) -> T:
+    """Look again and again until what is seen is what is wanted.
+
+    :param what: what is waited for, as a noun
+    :param look: fetches what is to be seen
+    :param wanted: whether this is it
+    :param failed: whether it will never be any more
+    :param timeout: seconds
+    :returns: what was seen last
+    :raises Unexpected: if it does not come in time, or has failed
+    """
+    end = time.monotonic() + timeout
+    while True:
+        seen = look()
+        if wanted(seen):
+            return seen
+        if failed(seen):
+            raise Unexpected(f'{what}: will not come, seen {seen}')
+        if time.monotonic() > end:
+            raise Unexpected(
+                f'{what}: not within {timeout:.0f} s, last seen {seen}')
+        time.sleep(_INTERVAL)
+
+
+@dataclasses.dataclass
+class Refusal:
+    """An answer of the API that was refused."""
+
+    message: str = ''
+
+
+@contextlib.contextmanager
+def refused(status: int) -> Iterator[Refusal]:
+    """Check that the API refuses what is asked of it in the block.
+
+    :param status: the HTTP status it must answer with
+    :returns: the refusal, with its message after the block
+    :raises Unexpected: if it answers otherwise
+    """
+    refusal = Refusal()
+    try:
+        yield refusal
+    except exceptions.HttpException as exc:
+        refusal.message = exc.details or str(exc)
+        if exc.status_code != status:
+            raise Unexpected(
+                f'the API: expected refusal with {status}, seen '
+                f'{exc.status_code}: {refusal.message}') from exc
+    else:
+        raise Unexpected(
+            f'the API: expected refusal with {status}, but it accepted')
+
+
+def mentions(message: str, *words: str) -> None:
+    """Check that a message for the user has these words in it.
+
+    :raises Unexpected: if one is missing
+    """
+    for word in words:
+        if word not in message:
+            raise Unexpected(
+                f'the message: expected to tell {word!r}, seen {message!r}')
+
+
+def silent_about(message: str, word: str) -> None:
+    """Check that a message for the user does not have this word in it.
+
+    :raises Unexpected: if it has
+    """
+    if word in message:
+        raise Unexpected(
+            f'the message: expected not to tell {word!r}, seen {message!r}')

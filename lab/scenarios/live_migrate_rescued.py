@@ -1,0 +1,259 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Live migration of servers that are in rescue."""
+
+from lab import cloud as cloud_api
+from lab import expect
+from lab import scenarios
+from lab import server as servers
+
+_RESCUE_GUEST = cloud_api.Guest(True, ('disk.rescue', 'disk'))
+_GUEST = cloud_api.Guest(True, ('disk',))
+
+
+def _rescued(
+    cloud: cloud_api.Cloud, step: scenarios.Step, host: str
+) -> servers.Server:
+    with step(f'boot a server on {host} and rescue it'):
+        server = servers.boot(cloud, host)
+        server.rescue()
+    return server
+
+
+def _check_place(
+    cloud: cloud_api.Cloud, server: servers.Server, host: str
+) -> None:
+    """The server is in rescue on a host, and on that host only."""
+    seen = server.wait_for_status('RESCUE')
+    expect.equal('the state of the server', seen.vm_state, 'rescued')
+    expect.equal('the host of the server', seen.compute_host, host)
+    for name in cloud.hosts():
+        expect.equal(
+            f'the guest on {name}', cloud.guest(name, server.id),
+            _RESCUE_GUEST if name == host else None)
+    expect.equal(
+        'the hosts whose resources the server uses',
+        set(server.allocations()), {host})
+
+
+def _check_in_rescue(server: servers.Server) -> None:
+    """The server is in rescue while it migrates."""
+    seen = server.look()
+    expect.equal('the status of the server', seen.status, 'RESCUE')
+    expect.equal('the state of the server', seen.vm_state, 'rescued')
+    expect.equal('its task', seen.task_state, 'migrating')
+
+
+def _check_unmoved(
+    cloud: cloud_api.Cloud, server: servers.Server, host: str
+) -> None:
+    """The server is in rescue on its host and never began to leave it."""
+    _check_place(cloud, server, host)
+    expect.equal('the migrations of the server', server.migrations(), [])
+
+
+def _unrescue(
+    cloud: cloud_api.Cloud, step: scenarios.Step, server: servers.Server,
+    host: str,
+) -> None:
+    with step(f'unrescue it on {host}'):
+        server.unrescue()
+        expect.equal(
+            f'the guest on {host}', cloud.guest(host, server.id), _GUEST)
+        expect.equal('the host of the server', server.host(), host)
+    with step('delete it'):
+        server.delete()
+
+
+def _migrate(
+    cloud: cloud_api.Cloud, step: scenarios.Step, to_host: bool
+) -> None:
+    source, destination = cloud.hosts()[:2]
+    server = _rescued(cloud, step, source)
+    usage = server.allocations()[source]
+
+    with cloud.migration_held(server.id) as migration:
+        with step('live-migrate it to ' + (
+                destination if to_host else 'a host of the scheduler\'s')):
+            server.live_migrate(destination if to_host else None)
+            migration.wait_until_running()
+        with step('it is in rescue while it moves'):
+            _check_in_rescue(server)
+
+    with step('the migration, held no more, completes'):
+        done = server.wait_for_migration('completed')
+        expect.equal('its source', done['source_compute'], source)
+        expect.equal('its destination', done['dest_compute'], destination)
+
+    with step(f'it is in rescue on {destination}, {source} has nothing of it'):
+        _check_place(cloud, server, destination)
+        expect.equal(
+            'the resources it uses', server.allocations()[destination], usage)
+
+    with step('the live migration is recorded as one of its actions'):
+        events = server.actions()['live-migration']['events']
+        expect.equal(
+            'the results of its events',
+            {event['result'] for event in events}, {'Success'})
+
+    _unrescue(cloud, step, server, destination)
+
+
+def live_migrate_rescued(
+    cloud: cloud_api.Cloud, step: scenarios.Step
+) -> None:
+    """A rescued server moves to a host the scheduler picks, and comes back"""
+    _migrate(cloud, step, to_host=False)
+
+
+def live_migrate_rescued_to_host(
+    cloud: cloud_api.Cloud, step: scenarios.Step
+) -> None:
+    """A rescued server moves to a named host, and comes back from rescue"""
+    _migrate(cloud, step, to_host=True)
+
+
+def refuse_before_2_105(
+    cloud: cloud_api.Cloud, step: scenarios.Step
+) -> None:
+    """With microversion 2.104 the API refuses a rescued server, as before"""
+    source, destination = cloud.hosts()[:2]
+    server = _rescued(cloud, step, source)
+    with step('live-migrate it with microversion 2.104: refused with 409'):
+        with expect.refused(409) as refusal:
+            server.live_migrate(destination, microversion='2.104')
+        expect.mentions(refusal.message, 'rescued')
+    with step(f'it is in rescue on {source}, unmoved'):
+        _check_unmoved(cloud, server, source)
+    _unrescue(cloud, step, server, source)
+
+
+def _refuse_host(
+    cloud: cloud_api.Cloud, step: scenarios.Step, role: str, other: str,
+    incapable: str, to_host: str | None,
+) -> None:
+    source = cloud.hosts()[0]
+    server = _rescued(cloud, step, source)
+    with cloud.incapable(incapable):
+        with step(f'live-migrate it, {incapable} cannot: refused with 400'):
+            with expect.refused(400) as refusal:
+                server.live_migrate(to_host)
+        with step(f'the message: {refusal.message}'):
+            expect.mentions(refusal.message, role, incapable)
+            expect.silent_about(refusal.message, other)
+        with step(f'it is in rescue on {source}, unmoved'):
+            _check_unmoved(cloud, server, source)
+    _unrescue(cloud, step, server, source)
+
+
+def refuse_source(cloud: cloud_api.Cloud, step: scenarios.Step) -> None:
+    """The API refuses, and names the source, when the source cannot"""
+    _refuse_host(
+        cloud, step, 'source', 'destination', cloud.hosts()[0], None)
+
+
+def refuse_destination(cloud: cloud_api.Cloud, step: scenarios.Step) -> None:
+    """The API refuses, and names the destination, when that one cannot"""
+    destination = cloud.hosts()[1]
+    _refuse_host(
+        cloud, step, 'destination', 'source', destination, destination)
+
+
+def no_capable_destination(
+    cloud: cloud_api.Cloud, step: scenarios.Step
+) -> None:
+    """When no other host can, the error of the action says why"""
+    source, *others = cloud.hosts()
+    server = _rescued(cloud, step, source)
+    with cloud.incapable(*others):
+        with step('live-migrate it: the scheduler finds no host'):
+            server.live_migrate()
+            server.wait_for_migration('error')
+        event = server.wait_for_event(
+            'live-migration', 'conductor_live_migrate_instance')
+        with step(f'the error: {event["details"]}'):
+            expect.equal('the result of the event', event['result'], 'Error')
+            expect.mentions(event['details'], 'No valid host', 'rescued')
+        with step(f'it is in rescue on {source}'):
+            _check_place(cloud, server, source)
+    _unrescue(cloud, step, server, source)
+
+
+def unrescue_during_migration(
+    cloud: cloud_api.Cloud, step: scenarios.Step
+) -> None:
+    """While it moves, a server cannot be unrescued"""
+    source, destination = cloud.hosts()[:2]
+    server = _rescued(cloud, step, source)
+    with cloud.migration_held(server.id) as migration:
+        with step(f'live-migrate it to {destination}'):
+            server.live_migrate(destination)
+            migration.wait_until_running()
+        with step('unrescue it on the way: refused with 409'):
+            with expect.refused(409) as refusal:
+                server.act({'unrescue': None})
+            expect.mentions(refusal.message, 'migrating')
+            _check_in_rescue(server)
+    with step(f'the migration completes on {destination}'):
+        server.wait_for_migration('completed')
+        _check_place(cloud, server, destination)
+    _unrescue(cloud, step, server, destination)
+
+
+def failed_migration(cloud: cloud_api.Cloud, step: scenarios.Step) -> None:
+    """A migration that fails leaves the server in rescue where it was"""
+    source, destination = cloud.hosts()[:2]
+    server = _rescued(cloud, step, source)
+    with cloud.migration_fails(server.id):
+        with step(f'live-migrate it to {destination}: the hypervisor fails'):
+            server.live_migrate(destination)
+            server.wait_for_migration('failed', 'error')
+        with step(f'it is in rescue on {source}, {destination} has nothing'):
+            _check_place(cloud, server, source)
+    _unrescue(cloud, step, server, source)
+
+
+def abort_migration(cloud: cloud_api.Cloud, step: scenarios.Step) -> None:
+    """An aborted migration leaves the server in rescue where it was"""
+    source, destination = cloud.hosts()[:2]
+    server = _rescued(cloud, step, source)
+    with cloud.migration_held(server.id) as migration:
+        with step(f'live-migrate it to {destination}'):
+            server.live_migrate(destination)
+            migration.wait_until_running()
+        with step('abort the migration'):
+            server.wait_for_migration('running')
+            server.abort_migration()
+            server.wait_for_migration('cancelled')
+        with step(f'it is in rescue on {source}, {destination} has nothing'):
+            _check_place(cloud, server, source)
+    _unrescue(cloud, step, server, source)
+
+
+def force_complete_migration(
+    cloud: cloud_api.Cloud, step: scenarios.Step
+) -> None:
+    """A migration that does not end can be forced to complete"""
+    source, destination = cloud.hosts()[:2]
+    server = _rescued(cloud, step, source)
+    with cloud.migration_held(server.id) as migration:
+        with step(f'live-migrate it to {destination}'):
+            server.live_migrate(destination)
+            migration.wait_until_running()
+        with step('force the migration to complete'):
+            server.wait_for_migration('running')
+            server.force_complete_migration()
+            server.wait_for_migration('completed')
+        with step(f'it is in rescue on {destination}'):
+            _check_place(cloud, server, destination)
+    _unrescue(cloud, step, server, destination)

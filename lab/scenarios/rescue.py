@@ -1,0 +1,56 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Rescue and unrescue."""
+
+from lab import cloud as cloud_api
+from lab import expect
+from lab import scenarios
+from lab import server as servers
+
+
+def rescue_and_unrescue(
+    cloud: cloud_api.Cloud, step: scenarios.Step
+) -> None:
+    """Rescue saves no file, and unrescue brings the server's own disks back"""
+    host = cloud.hosts()[0]
+    with step(f'boot a server on {host}'):
+        server = servers.boot(cloud, host)
+        guest = cloud.guest(host, server.id)
+        files = cloud.files(host, server.id)
+
+    with step('rescue it with another image'):
+        server.rescue()
+
+    with step('its guest runs from the rescue disk, with its own beside'):
+        expect.equal(
+            'the disks of the guest', cloud.guest(host, server.id),
+            cloud_api.Guest(True, ('disk.rescue', 'disk')))
+
+    with step('the console shows the rescue image'):
+        expect.mentions(cloud.console(server.id), cloud.rescue_image)
+
+    with step('no unrescue.xml ties the server to the host'):
+        expect.equal(
+            'the new files of the server',
+            cloud.files(host, server.id) - files, {'disk.rescue'})
+
+    with step('unrescue it'):
+        server.unrescue()
+
+    with step('its guest is as it was, and nothing of the rescue is left'):
+        expect.equal('the guest', cloud.guest(host, server.id), guest)
+        expect.equal(
+            'the files of the server', cloud.files(host, server.id), files)
+
+    with step('delete it'):
+        server.delete()

@@ -1,0 +1,189 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""A server, and what its owner and the operator do with it.
+
+Only through the REST API. openstacksdk picks a microversion by itself for
+some calls; where the microversion is the point the call is made here.
+"""
+
+from typing import Any
+
+from openstack.compute.v2 import server as sdk_server
+from openstack import exceptions
+
+from lab import cloud as cloud_api
+from lab import expect
+
+RELEASED = '2.104'
+"""The latest microversion of the release that the series stands on."""
+
+LIVE_MIGRATE_RESCUED = '2.105'
+"""The first microversion that live-migrates rescued servers."""
+
+
+class Server:
+    """A server of the project, on a host of the cloud's choice."""
+
+    def __init__(self, cloud: cloud_api.Cloud, server_id: str):
+        self.id = server_id
+        self._admin = cloud.connect('admin')
+        self._owner = cloud.connect('member')
+        self._rescue_image = cloud.rescue_image
+
+    def look(self) -> sdk_server.Server:
+        """The server as the operator sees it now."""
+        return self._admin.compute.get_server(self.id)
+
+    def host(self) -> str:
+        return self.look().compute_host
+
+    def wait_for_status(self, status: str) -> sdk_server.Server:
+        """Wait until the server has a status and is busy with nothing.
+
+        :raises lab.expect.Unexpected: if it goes to ERROR, or time is up
+        """
+        return expect.wait_for(
+            f'server with status {status}', self.look,
+            lambda seen: seen.status == status and seen.task_state is None,
+            lambda seen: seen.status == 'ERROR' != status)
+
+    def act(
+        self, body: dict[str, Any], microversion: str = RELEASED,
+        as_admin: bool = False,
+    ) -> None:
+        """Ask for an action.
+
+        :raises openstack.exceptions.HttpException: if it is refused
+        """
+        connection = self._admin if as_admin else self._owner
+        exceptions.raise_from_response(connection.compute.post(
+            f'/servers/{self.id}/action', json=body,
+            microversion=microversion))
+
+    def rescue(self) -> None:
+        """Rescue with the cloud's rescue image and wait for it."""
+        self.act({'rescue': {'rescue_image_ref': self._rescue_image}})
+        self.wait_for_status('RESCUE')
+
+    def unrescue(self) -> None:
+        """Unrescue and wait for it."""
+        self.act({'unrescue': None})
+        self.wait_for_status('ACTIVE')
+
+    def live_migrate(
+        self, host: str | None = None,
+        microversion: str = LIVE_MIGRATE_RESCUED,
+    ) -> None:
+        """Ask for a live migration, to the scheduler's choice if no host."""
+        self.act(
+            {'os-migrateLive': {'host': host, 'block_migration': 'auto'}},
+            microversion, as_admin=True)
+
+    def migrations(self) -> list[dict[str, Any]]:
+        """All live migrations of the server, the latest first."""
+        response = self._admin.compute.get(
+            '/os-migrations', microversion=RELEASED,
+            params={'instance_uuid': self.id,
+                    'migration_type': 'live-migration'})
+        exceptions.raise_from_response(response)
+        return sorted(
+            response.json()['migrations'],
+            key=lambda migration: migration['id'], reverse=True)
+
+    def wait_for_migration(self, *statuses: str) -> dict[str, Any]:
+        """Wait until the latest migration has one of these statuses."""
+        over = {'completed', 'failed', 'error', 'cancelled'}
+
+        def look() -> dict[str, Any]:
+            found = self.migrations()
+            return found[0] if found else {'status': 'not begun'}
+
+        return expect.wait_for(
+            f'migration with status {" or ".join(statuses)}', look,
+            lambda seen: seen['status'] in statuses,
+            lambda seen: seen['status'] in over)
+
+    def abort_migration(self) -> None:
+        """Abort the migration that is running."""
+        response = self._admin.compute.delete(
+            f'/servers/{self.id}/migrations/{self.migrations()[0]["id"]}',
+            microversion=RELEASED)
+        exceptions.raise_from_response(response)
+
+    def force_complete_migration(self) -> None:
+        """Force the migration that is running to complete."""
+        response = self._admin.compute.post(
+            f'/servers/{self.id}/migrations/{self.migrations()[0]["id"]}'
+            '/action',
+            json={'force_complete': None}, microversion=RELEASED)
+        exceptions.raise_from_response(response)
+
+    def actions(self) -> dict[str, dict[str, Any]]:
+        """The recorded actions by name, each with its events; latest wins."""
+        path = f'/servers/{self.id}/os-instance-actions'
+        found = {}
+        response = self._admin.compute.get(path, microversion=RELEASED)
+        exceptions.raise_from_response(response)
+        for action in reversed(response.json()['instanceActions']):
+            response = self._admin.compute.get(
+                f'{path}/{action["request_id"]}', microversion=RELEASED)
+            exceptions.raise_from_response(response)
+            found[action['action']] = response.json()['instanceAction']
+        return found
+
+    def wait_for_event(self, action: str, event: str) -> dict[str, Any]:
+        """Wait until an event of an action has ended, and return it."""
+
+        def look() -> dict[str, Any]:
+            events = self.actions()[action]['events']
+            return next(
+                (seen for seen in events if seen['event'] == event),
+                {'result': None})
+
+        return expect.wait_for(
+            f'end of the event {event}', look,
+            lambda seen: seen['result'] is not None)
+
+    def delete(self) -> None:
+        """Delete the server and wait until it is gone."""
+        self._owner.compute.delete_server(self.id)
+        expect.wait_for(
+            'deletion of the server',
+            lambda: self._owner.compute.find_server(
+                self.id, ignore_missing=True),
+            lambda seen: seen is None)
+
+    def allocations(self) -> dict[str, dict[str, int]]:
+        """What placement has the server use, by name of the host."""
+        placement = self._admin.placement
+        response = placement.get(f'/allocations/{self.id}')
+        exceptions.raise_from_response(response)
+        used = {}
+        for provider, held in response.json()['allocations'].items():
+            response = placement.get(f'/resource_providers/{provider}')
+            exceptions.raise_from_response(response)
+            used[response.json()['name']] = held['resources']
+        return used
+
+
+def boot(cloud: cloud_api.Cloud, host: str) -> Server:
+    """Boot a server on a host and wait until it is active.
+
+    :raises lab.expect.Unexpected: if it does not come up
+    """
+    created = cloud.connect('admin').compute.create_server(
+        name='demo', image_id=cloud.image, flavor_id=cloud.flavor,
+        networks='none', host=host)
+    server = Server(cloud, created.id)
+    server.wait_for_status('ACTIVE')
+    return server
