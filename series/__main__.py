@@ -18,11 +18,11 @@ import sys
 
 from series import build
 from series import git
+from series.layout import Problem
+from series.layout import PROJECT
 from series import onto
 from series import refresh
 from series import say
-from series.layout import PROJECT
-from series.layout import Problem
 
 _PARTS = ('tool', 'unit', 'functional')
 

@@ -21,8 +21,8 @@ import subprocess
 import sys
 import tempfile
 
-from series import say
 from series.layout import Problem
+from series import say
 
 # What pip says when something arrived, but not what was pinned.
 _WRONG_HASH = 'DO NOT MATCH THE HASHES'

@@ -20,10 +20,10 @@ import subprocess
 
 from series import base as pin
 from series import git
+from series.layout import Problem
 from series import refresh
 from series import say
 from series import stack
-from series.layout import Problem
 
 BRANCH = 'series'
 

@@ -30,14 +30,14 @@ import packaging.utils
 from series import blank
 from series import build
 from series import git
+from series.layout import Layout
+from series.layout import OVERLAY_ROOTS
+from series.layout import Problem
 from series import message
 from series import owntests
 from series import say
 from series import stack
 from series import style
-from series.layout import OVERLAY_ROOTS
-from series.layout import Layout
-from series.layout import Problem
 
 NOTES = 'releasenotes/notes'
 
@@ -181,7 +181,8 @@ def _notes(series):
         repo('add', '--all')
         repo('commit', '--quiet', '--message=notes')
         done = subprocess.run(
-            [sys.executable, '-m', 'reno.main', 'lint'], cwd=scratch,
+            [pathlib.Path(sys.executable).with_name('reno'), 'lint'],
+            cwd=scratch,
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT, text=True, check=False,
         )

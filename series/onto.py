@@ -17,9 +17,9 @@ import shlex
 
 from series import base as pin
 from series import git
+from series.layout import Problem
 from series import say
 from series import stack
-from series.layout import Problem
 
 # A file that every checkout of Nova has, and nothing else.
 _NOVA = pathlib.Path('nova', 'compute', 'manager.py')

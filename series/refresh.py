@@ -19,11 +19,11 @@ import stat
 
 from series import build
 from series import git
+from series.layout import Layout
+from series.layout import OVERLAY_ROOTS
+from series.layout import Problem
 from series import patch
 from series import stack
-from series.layout import OVERLAY_ROOTS
-from series.layout import Layout
-from series.layout import Problem
 
 _COMMENT = '# The order of the patches, one file name a line.\n'
 

@@ -23,9 +23,9 @@ import re
 import stat
 import tempfile
 
-from series import patch
 from series.layout import OVERLAY_ROOTS
 from series.layout import Problem
+from series import patch
 
 SERIES = 'series'
 

@@ -82,7 +82,7 @@ class Outcome:
             status = 'failed'
             self.details[test['id']] = '\n'.join(
                 detail.as_text() for name, detail in test['details'].items()
-                if detail.content_type.type == 'text' and name != 'pythonlogging'
+                if detail.content_type.type == 'text'
             ).strip()
         self.status[test['id']] = status
         return status
@@ -168,7 +168,9 @@ class _Progress:
             return
         if time.monotonic() - self.shown > _QUIET:
             self.shown = time.monotonic()
-            say.line(f'  {self.title}: {len(self.outcome.status)} tests so far')
+            say.line(
+                f'  {self.title}: {len(self.outcome.status)} tests so far'
+            )
 
 
 def _end(process):

@@ -22,10 +22,10 @@ import xml.etree.ElementTree
 
 from series import build
 from series import git
+from series.layout import Problem
 from series import say
 from series import stestr
 from series import touched
-from series.layout import Problem
 
 
 def _pytest(layout):

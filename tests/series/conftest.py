@@ -23,8 +23,8 @@ import pytest
 
 from series import build
 from series import git
-from series import refresh
 from series.layout import Layout
+from series import refresh
 
 # Stands for Nova; a module and a text long enough for hunks to be apart.
 BASE = {

@@ -21,8 +21,8 @@ import pytest
 from series import base
 from series import build
 from series import git
-from series import refresh
 from series.layout import Problem
+from series import refresh
 from tests.series import conftest
 
 

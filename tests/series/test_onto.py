@@ -17,8 +17,8 @@ import shutil
 import pytest
 
 from series import git
-from series import onto
 from series.layout import Problem
+from series import onto
 from tests.series import conftest
 
 

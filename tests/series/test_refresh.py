@@ -18,14 +18,14 @@ import shutil
 import tempfile
 
 import hypothesis
-import pytest
 from hypothesis import strategies as st
+import pytest
 
 from series import build
 from series import git
+from series.layout import Problem
 from series import refresh
 from series import stack
-from series.layout import Problem
 from tests.series import conftest
 
 
