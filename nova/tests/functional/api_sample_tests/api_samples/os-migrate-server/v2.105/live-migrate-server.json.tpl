@@ -1,0 +1,6 @@
+{
+    "os-migrateLive": {
+        "host": "%(hostname)s",
+        "block_migration": "auto"
+    }
+}

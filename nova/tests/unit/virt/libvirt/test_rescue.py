@@ -1,0 +1,449 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+import os
+import shutil
+from unittest import mock
+
+import fixtures
+from oslo_concurrency import processutils
+from oslo_serialization import jsonutils
+from oslo_utils.fixture import uuidsentinel as uuids
+
+from nova.compute import vm_states
+from nova import context
+from nova import exception
+from nova import objects
+from nova import test
+from nova.tests import fixtures as nova_fixtures
+from nova.tests.fixtures import libvirt as fakelibvirt
+from nova.tests.unit import fake_block_device
+from nova.tests.unit import fake_instance
+from nova.virt import driver
+from nova.virt import fake
+from nova.virt.libvirt import driver as libvirt_driver
+from nova.virt.libvirt import guest as libvirt_guest
+from nova.virt.libvirt import imagecache
+from nova.virt.libvirt import rescue
+
+
+class RescueTestBase(test.NoDBTestCase):
+    """A rescued instance with files on disk, and the driver of its host.
+
+    The instance has a root disk, an ephemeral disk, a swap disk and a config
+    drive, all raw, and a volume on vdb: where legacy rescue puts the root
+    disk.
+    """
+
+    def setUp(self):
+        super().setUp()
+        self.useFixture(nova_fixtures.LibvirtFixture())
+        self.useFixture(fixtures.MockPatch(
+            'nova.privsep.utils.supports_direct_io', return_value=True))
+        self.instances_path = self.useFixture(fixtures.TempDir()).path
+        self.flags(instances_path=self.instances_path,
+                   my_ip='127.0.0.1')
+        self.flags(images_type='raw', group='libvirt')
+        self.context = context.get_admin_context()
+        self.instance = fake_instance.fake_instance_obj(
+            self.context, uuid=uuids.server, host='source', node='source',
+            vm_state=vm_states.RESCUED, root_device_name='/dev/vda',
+            image_ref=uuids.server_image, kernel_id='', ramdisk_id='',
+            config_drive='True', expected_attrs=['system_metadata'],
+            flavor=objects.Flavor(
+                root_gb=1, ephemeral_gb=1, swap=1, memory_mb=64, vcpus=1,
+                extra_specs={}))
+        self.instance.trusted_certs = None
+        self.instance.numa_topology = None
+        self.instance_dir = os.path.join(self.instances_path, uuids.server)
+        os.mkdir(self.instance_dir)
+        self.volume = fake_block_device.fake_bdm_object(self.context, {
+            'device_name': '/dev/vdb', 'source_type': 'volume',
+            'destination_type': 'volume', 'volume_id': uuids.volume,
+            'disk_bus': 'virtio', 'device_type': 'disk',
+            'connection_info': jsonutils.dumps({
+                'serial': uuids.volume, 'driver_volume_type': 'iscsi',
+                'data': {'device_path': '/dev/sdx'}})})
+        self.bdms = objects.BlockDeviceMappingList(objects=[
+            fake_block_device.fake_bdm_object(self.context, {
+                'device_name': '/dev/vda', 'source_type': 'image',
+                'destination_type': 'local', 'boot_index': 0,
+                'disk_bus': 'virtio', 'device_type': 'disk'}),
+            fake_block_device.fake_bdm_object(self.context, {
+                'device_name': '/dev/vdc', 'source_type': 'blank',
+                'destination_type': 'local', 'volume_size': 1,
+                'guest_format': None, 'disk_bus': 'virtio',
+                'device_type': 'disk', 'boot_index': -1}),
+            fake_block_device.fake_bdm_object(self.context, {
+                'device_name': '/dev/vdd', 'source_type': 'blank',
+                'destination_type': 'local', 'guest_format': 'swap',
+                'volume_size': 1, 'disk_bus': 'virtio',
+                'device_type': 'disk', 'boot_index': -1}),
+            self.volume])
+        self.block_device_info = driver.get_block_device_info(
+            self.instance, self.bdms)
+        self.drvr = libvirt_driver.LibvirtDriver(fake.FakeVirtAPI(), False)
+
+    def _path(self, name):
+        return os.path.join(self.instance_dir, name)
+
+    def _write(self, path, content):
+        with open(path, 'w') as f:
+            f.write(content)
+
+    def _read(self, path):
+        with open(path) as f:
+            return f.read()
+
+    def _write_all(self):
+        """Give the server every file; the content of each is its name."""
+        for name in ('disk', 'disk.eph0', 'disk.swap', 'disk.config',
+                     'disk.rescue', 'disk.config.rescue', 'kernel.rescue',
+                     'console.log', 'unrescue.xml'):
+            self._write(self._path(name), name)
+        self._write(self._path('disk.info'), '{}')
+
+    def _disk(self, name, dev, extra='', driver_format='raw'):
+        return f"""
+            <disk type="file" device="disk">
+              <driver name="qemu" type="{driver_format}"/>
+              <source file="{self._path(name)}"/>
+              <target dev="{dev}" bus="virtio"/>{extra}
+            </disk>"""
+
+    def _volume(self, dev):
+        return f"""
+            <disk type="block" device="disk">
+              <source dev="/dev/sdx"/><target dev="{dev}" bus="virtio"/>
+              <serial>{uuids.volume}</serial>
+            </disk>"""
+
+    def _legacy_rescue(self, driver_format='raw'):
+        return self._guest(
+            self._disk('disk.rescue', 'vda', driver_format=driver_format) +
+            self._disk('disk', 'vdb', driver_format=driver_format) +
+            self._disk('disk.config.rescue', 'hda', '<readonly/>'))
+
+    def _stable_rescue(self):
+        return self._guest(
+            self._disk('disk', 'vda') + self._volume('vdb') +
+            self._disk('disk.eph0', 'vdc') + self._disk('disk.swap', 'vdd') +
+            self._disk('disk.config', 'hda', '<readonly/>') +
+            self._disk('disk.rescue', 'vde'))
+
+    def _guest(self, disks):
+        """Make the driver find a guest that has these disks."""
+        domain = mock.create_autospec(fakelibvirt.Domain, instance=True)
+        domain.XMLDesc.return_value = f"""
+            <domain type="kvm"><name>{self.instance.name}</name>
+            <uuid>{uuids.server}</uuid><devices>{disks}</devices></domain>"""
+        guest = libvirt_guest.Guest(domain)
+        self.useFixture(fixtures.MockPatchObject(
+            self.drvr._host, 'get_guest', return_value=guest))
+        return guest
+
+    def _migrate_data(self, **kwargs):
+        return objects.LibvirtLiveMigrateData(
+            instance_relative_path=uuids.server, **dict(
+                {'is_shared_instance_path': False, 'block_migration': True,
+                 'is_shared_block_storage': False}, **kwargs))
+
+
+class DiskInfoTest(RescueTestBase):
+    """What the source tells of the disks of a rescued server."""
+
+    def _names(self):
+        info = jsonutils.loads(self.drvr.get_instance_disk_info(
+            self.instance, self.block_device_info))
+        return sorted(os.path.basename(disk['path']) for disk in info)
+
+    def test_legacy_rescue(self):
+        self._write_all()
+        self._legacy_rescue()
+        self.assertEqual(
+            ['disk', 'disk.config', 'disk.config.rescue', 'disk.eph0',
+             'disk.rescue', 'disk.swap'], self._names())
+
+    def test_stable_rescue(self):
+        self._write_all()
+        self._stable_rescue()
+        self.assertEqual(
+            ['disk', 'disk.config', 'disk.eph0', 'disk.rescue', 'disk.swap'],
+            self._names())
+
+    def test_not_rescued_is_as_the_guest_is(self):
+        self.instance.vm_state = vm_states.ACTIVE
+        self._write_all()
+        self._guest(self._disk('disk', 'vda') + self._volume('vdb'))
+        self.assertEqual(['disk'], self._names())
+
+
+class BlockJobTest(RescueTestBase):
+    """Which disks the block job of the migration copies."""
+
+    def _devices(self, guest):
+        self.drvr._parse_migration_flags()
+        with mock.patch.object(
+                objects.BlockDeviceMappingList, 'get_by_instance_uuid',
+                return_value=self.bdms):
+            return self.drvr._live_migration_copy_disk_paths(
+                self.context, self.instance, guest)
+
+    def test_legacy_rescue_root_disk_stands_where_a_volume_was(self):
+        self.assertEqual(
+            ([self._path('disk.rescue'), self._path('disk')], ['vda', 'vdb']),
+            self._devices(self._legacy_rescue()))
+
+    def test_stable_rescue_leaves_the_volume_out(self):
+        paths, devices = self._devices(self._stable_rescue())
+        self.assertEqual(['vda', 'vdc', 'vdd', 'vde'], devices)
+        self.assertNotIn('/dev/sdx', paths)
+
+    def test_volume_that_kept_an_earlier_serial(self):
+        self.volume.volume_id = uuids.migrated_volume
+        self.assertEqual(
+            ['vda', 'vdc', 'vdd', 'vde'],
+            self._devices(self._stable_rescue())[1])
+
+
+class CheckSourceTest(RescueTestBase):
+    """What the source asks the destination to copy."""
+
+    def _files(self, guest, **kwargs):
+        migrate_data = self._migrate_data(**kwargs)
+        rescue.check_source(guest, self.block_device_info, migrate_data)
+        return migrate_data.rescue_files
+
+    def test_legacy_rescue(self):
+        self._write_all()
+        self.assertEqual(
+            ['disk.config', 'disk.config.rescue', 'disk.eph0', 'disk.swap',
+             'kernel.rescue'], self._files(self._legacy_rescue()))
+
+    def test_stable_rescue(self):
+        self._write_all()
+        os.unlink(self._path('disk.config.rescue'))
+        self.assertEqual(
+            ['disk.config', 'kernel.rescue'],
+            self._files(self._stable_rescue()))
+
+    def test_shared_instance_path(self):
+        self._write_all()
+        self.assertEqual([], self._files(
+            self._legacy_rescue(), is_shared_instance_path=True))
+
+    def test_shared_block_storage(self):
+        self._write(self._path('kernel.rescue'), '')
+        self._write(self._path('disk.info'), '{}')
+        guest = self._guest("""
+            <disk type="network"><source protocol="rbd" name="pool/disk"/>
+            <target dev="vda"/></disk>""")
+        self.assertEqual(['kernel.rescue'], self._files(
+            guest, is_shared_block_storage=True, block_migration=False))
+
+    def test_logical_volume_is_refused(self):
+        guest = self._guest("""
+            <disk type="block"><source dev="/dev/vg/server_disk.rescue"/>
+            <target dev="vda"/></disk>""")
+        exc = self.assertRaises(
+            exception.MigrationPreCheckError, self._files, guest)
+        self.assertIn('/dev/vg/server_disk.rescue', str(exc))
+
+    def test_driver_asks(self):
+        """Also through the driver, where the compute manager asks."""
+        self._write_all()
+        self._legacy_rescue()
+        migrate_data = objects.LibvirtLiveMigrateData(
+            filename='fake', image_type='raw', disk_available_mb=1,
+            is_volume_backed=False)
+        with mock.patch.object(
+                self.drvr, '_check_shared_storage_test_file',
+                return_value=False):
+            self.drvr.check_can_live_migrate_source(
+                self.context, self.instance, migrate_data,
+                self.block_device_info)
+        self.assertIn('disk.eph0', migrate_data.rescue_files)
+        self.assertTrue(migrate_data.block_migration)
+
+
+class PreLiveMigrationTest(RescueTestBase):
+    """What arrives at the destination before the guest moves."""
+
+    def setUp(self):
+        super().setUp()
+        self._write_all()
+        self.source_path = os.path.join(
+            self.useFixture(fixtures.TempDir()).path, 'instances')
+        self.cache = os.path.join(self.instances_path, '_base')
+        self.copy_fails = None
+        self.useFixture(fixtures.MockPatch(
+            'nova.virt.libvirt.utils.copy_image', self._copy_image))
+        self.images = {uuids.server_image: 'the image of the server',
+                       uuids.rescue_image: 'the rescue image'}
+        self.useFixture(fixtures.MockPatch(
+            'nova.virt.libvirt.utils.fetch_image', self._fetch_image))
+        self.useFixture(fixtures.MockPatch(
+            'nova.virt.libvirt.utils.create_image', self._create_image))
+
+    def _copy_image(self, src, dest, host=None, receive=False):
+        """Copy from the source, whose files stand under another path."""
+        self.assertEqual(('source', True), (host, receive))
+        src = src.replace(self.instances_path, self.source_path)
+        if self.copy_fails and src.endswith(self.copy_fails):
+            self._write(dest, 'broken off')
+            raise processutils.ProcessExecutionError('scp')
+        shutil.copy(src, dest)
+
+    def _fetch_image(self, context, target, image_id, trusted_certs=None):
+        if image_id not in self.images:
+            raise exception.ImageNotFound(image_id=image_id)
+        self._write(target, self.images[image_id])
+
+    def _create_image(self, path, disk_format, size, backing_file=None,
+                      encryption=None, safe=False):
+        self._write(path, 'on ' + os.path.basename(backing_file or 'nothing'))
+
+    def _pre_live_migration(self, guest, disk_info=None, migrate_data=None):
+        if disk_info is None:
+            disk_info = self.drvr._get_instance_disk_info(
+                self.instance, self.block_device_info)
+        if migrate_data is None:
+            migrate_data = self._migrate_data()
+            rescue.check_source(guest, self.block_device_info, migrate_data)
+        shutil.move(self.instances_path, self.source_path)
+        os.mkdir(self.instances_path)
+        with mock.patch.object(self.drvr, '_connect_volume'):
+            self.drvr.pre_live_migration(
+                self.context, self.instance, self.block_device_info, [],
+                jsonutils.dumps(disk_info), migrate_data)
+
+    def test_legacy_rescue(self):
+        self._pre_live_migration(self._legacy_rescue())
+        for name in ('disk.eph0', 'disk.swap', 'disk.config',
+                     'disk.config.rescue', 'kernel.rescue'):
+            self.assertEqual(name, self._read(self._path(name)))
+        # these the block job fills
+        for name in ('disk', 'disk.rescue'):
+            self.assertEqual('on nothing', self._read(self._path(name)))
+        self.assertEqual(
+            {'disk', 'disk.rescue', 'disk.eph0', 'disk.swap', 'disk.config',
+             'disk.config.rescue', 'kernel.rescue', 'disk.info'},
+            set(os.listdir(self.instance_dir)))
+
+    def test_copy_broken_off(self):
+        self.copy_fails = 'disk.swap'
+        self.assertRaises(
+            processutils.ProcessExecutionError,
+            self._pre_live_migration, self._legacy_rescue())
+        self.assertNotIn('disk.swap', os.listdir(self.instance_dir))
+        self.assertNotIn('disk.swap.part', os.listdir(self.instance_dir))
+
+    def test_source_of_an_earlier_release(self):
+        exc = self.assertRaises(
+            exception.MigrationPreCheckError, self._pre_live_migration,
+            self._legacy_rescue(), migrate_data=self._migrate_data())
+        self.assertIn('source node', str(exc))
+
+    def _qcow2_disk_info(self, backing_image):
+        """Disk info of a legacy rescue with qcow2 disks."""
+        self.flags(images_type='qcow2', group='libvirt')
+        self.useFixture(fixtures.MockPatch(
+            'nova.virt.images.get_image_format'))
+        self.useFixture(fixtures.MockPatch(
+            'nova.virt.libvirt.imagebackend._update_utime_ignore_eacces'))
+        self.useFixture(fixtures.MockPatch(
+            'nova.virt.disk.api.get_disk_size', return_value=10))
+        self.useFixture(fixtures.MockPatch(
+            'nova.virt.libvirt.utils.get_disk_backing_file',
+            return_value=None))
+        os.mkdir(self.cache)
+        self.cache_name = imagecache.get_cache_fname(backing_image)
+        for name in (self.cache_name,
+                     imagecache.get_cache_fname(uuids.server_image)):
+            self._write(os.path.join(self.cache, name), 'at the source')
+        self.drvr = libvirt_driver.LibvirtDriver(fake.FakeVirtAPI(), False)
+        return [
+            {'path': self._path(name), 'type': 'qcow2', 'virt_disk_size': 10,
+             'backing_file': imagecache.get_cache_fname(image),
+             'disk_size': 1, 'over_committed_disk_size': 9}
+            for name, image in (('disk', uuids.server_image),
+                                ('disk.rescue', backing_image))]
+
+    def _cached(self, image_id):
+        return self._read(os.path.join(
+            self.cache, imagecache.get_cache_fname(image_id)))
+
+    def test_backing_file_from_the_rescue_image(self):
+        info = self._qcow2_disk_info(uuids.rescue_image)
+        self.instance.system_metadata[rescue.RESCUE_IMAGE_ID] = (
+            uuids.rescue_image)
+        self._pre_live_migration(self._legacy_rescue('qcow2'), info)
+        self.assertEqual('the rescue image', self._cached(uuids.rescue_image))
+        self.assertEqual(
+            'the image of the server', self._cached(uuids.server_image))
+        self.assertEqual('on ' + self.cache_name,
+                         self._read(self._path('disk.rescue')))
+
+    def test_backing_file_when_the_rescue_image_is_gone(self):
+        info = self._qcow2_disk_info(uuids.rescue_image)
+        self.instance.system_metadata[rescue.RESCUE_IMAGE_ID] = (
+            uuids.rescue_image)
+        del self.images[uuids.rescue_image]
+        self._pre_live_migration(self._legacy_rescue('qcow2'), info)
+        self.assertEqual('at the source', self._cached(uuids.rescue_image))
+
+    def test_backing_file_when_rescued_before_the_upgrade(self):
+        info = self._qcow2_disk_info(uuids.rescue_image)
+        self._pre_live_migration(self._legacy_rescue('qcow2'), info)
+        self.assertEqual('at the source', self._cached(uuids.rescue_image))
+
+    def test_backing_file_of_another_image_than_recorded(self):
+        info = self._qcow2_disk_info(uuids.rescue_image)
+        self.instance.system_metadata[rescue.RESCUE_IMAGE_ID] = (
+            uuids.server_image)
+        self._pre_live_migration(self._legacy_rescue('qcow2'), info)
+        self.assertEqual('at the source', self._cached(uuids.rescue_image))
+
+    def test_backing_file_broken_off_leaves_nothing_in_the_cache(self):
+        info = self._qcow2_disk_info(uuids.rescue_image)
+        self.copy_fails = self.cache_name
+        self.assertRaises(
+            processutils.ProcessExecutionError, self._pre_live_migration,
+            self._legacy_rescue('qcow2'), info)
+        self.assertEqual([], os.listdir(self.cache))
+
+    def test_ephemeral_disk_is_made_independent_of_its_backing_file(self):
+        info = self._qcow2_disk_info(uuids.rescue_image)
+        info.append(dict(
+            info[0], path=self._path('disk.eph0'),
+            backing_file='ephemeral_1_default'))
+        self._write(os.path.join(self.cache, 'ephemeral_1_default'),
+                    'as formatted at the source')
+        executed = []
+
+        def execute(*args):
+            executed.append(args)
+            backing_file = self._path('disk.eph0.backing')
+            self.assertEqual('as formatted at the source',
+                             self._read(backing_file))
+
+        with mock.patch.object(processutils, 'execute', execute):
+            self._pre_live_migration(self._legacy_rescue('qcow2'), info)
+        self.assertEqual([
+            ('qemu-img', 'rebase', '-f', 'qcow2', '-u', '-F', 'raw',
+             '-b', self._path('disk.eph0.backing'), self._path('disk.eph0')),
+            ('qemu-img', 'rebase', '-f', 'qcow2', '-b', '',
+             self._path('disk.eph0')),
+        ], executed)
+        self.assertEqual('disk.eph0', self._read(self._path('disk.eph0')))
+        self.assertNotIn('disk.eph0.backing', os.listdir(self.instance_dir))
+        self.assertNotIn('ephemeral_1_default', os.listdir(self.cache))

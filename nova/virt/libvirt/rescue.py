@@ -1,0 +1,263 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""The disks of a rescued server, and how they move to another host.
+
+The guest of a rescued server does not show all that the server owns. A legacy
+rescue attaches the rescue disk and the root disk and leaves the ephemeral
+disks, the swap disk, the config drive and the volumes out, and it gives the
+disks other device names than the block device mappings do. So a live
+migration, which asks the guest for its disks, would leave some behind, and
+would take a disk that stands under the device name of a volume for that
+volume. What is here tells the disks apart by what they are, and carries those
+that no block job copies.
+"""
+
+import os
+import re
+
+from oslo_concurrency import processutils
+from oslo_log import log as logging
+from oslo_utils import excutils
+from oslo_utils import fileutils
+
+from nova.compute import vm_states
+import nova.conf
+from nova import exception
+from nova.i18n import _
+from nova.virt import driver
+from nova.virt.libvirt import blockinfo
+from nova.virt.libvirt import config as vconfig
+from nova.virt.libvirt import imagecache
+from nova.virt.libvirt import utils as libvirt_utils
+
+CONF = nova.conf.CONF
+LOG = logging.getLogger(__name__)
+
+RESCUE_IMAGE_ID = 'rescue_image_id'
+"""Key in the system_metadata of a rescued instance: the id of the image that
+its rescue disk was made from, which no other record tells."""
+
+# All that a server may own in its instance directory. What is not here, such
+# as disk.info or the console log, belongs to the host.
+_SERVER_FILE = re.compile(
+    r'(disk(\.local|\.swap|\.config|\.eph\d+)?|kernel|ramdisk)(\.rescue)?')
+
+
+def is_rescued(instance):
+    """Whether the guest of an Instance runs from a rescue disk."""
+    return instance.vm_state == vm_states.RESCUED
+
+
+def volume_devices(disks, block_device_mapping):
+    """Find the volumes among the disks of a rescue guest.
+
+    The serial of a disk tells: it is the id of the volume, or the serial that
+    the connection_info has kept from an earlier volume.
+
+    :param disks: the disks of the guest (list of LibvirtConfigGuestDisk)
+    :param block_device_mapping: the volumes of the instance (list of
+        DriverVolumeBlockDevice)
+    :returns: target device names, without /dev/ (set of str)
+    """
+    serials = set()
+    for vol in block_device_mapping:
+        serials.add(vol.volume_id)
+        serials.add((vol['connection_info'] or {}).get('serial'))
+    serials.discard(None)
+    return {disk.target_dev for disk in disks if disk.serial in serials}
+
+
+def get_disk_config(drvr, instance, guest_config, block_device_info):
+    """Complete the config of a rescue guest to all disks of the server.
+
+    :param drvr: the LibvirtDriver
+    :param instance: the rescued Instance
+    :param guest_config: LibvirtConfigGuest of the running rescue guest
+    :param block_device_info: block device info of the instance (dict or None)
+    :returns: a LibvirtConfigGuest with the disks of the rescue guest followed
+        by the local disks that it leaves out, and a block device info with
+        those volumes only that the guest has
+    """
+    attached = [
+        device for device in guest_config.devices
+        if isinstance(device, vconfig.LibvirtConfigGuestDisk)]
+    attached_paths = {disk.source_path for disk in attached}
+    disk_info = blockinfo.get_disk_info(
+        CONF.libvirt.virt_type, instance, instance.image_meta,
+        block_device_info)
+    config = vconfig.LibvirtConfigGuest()
+    config.name = guest_config.name
+    config.os_type = guest_config.os_type
+    config.devices = list(attached)
+    for name in disk_info['mapping']:
+        if not _SERVER_FILE.fullmatch(name):
+            continue
+        image_type = None
+        if name == 'disk.config':
+            image_type = drvr._get_disk_config_image_type()
+        disk = drvr._get_guest_disk_config(
+            instance, name, disk_info['mapping'], instance.flavor,
+            image_type=image_type)
+        if disk.source_path not in attached_paths:
+            config.devices.append(disk)
+
+    if block_device_info:
+        mapping = driver.block_device_info_get_mapping(block_device_info)
+        names = volume_devices(attached, mapping)
+        block_device_info = dict(
+            block_device_info,
+            block_device_mapping=[
+                vol for vol in mapping
+                if vol['mount_device'].rpartition('/')[2] in names])
+    return config, block_device_info
+
+
+def check_source(guest, block_device_info, migrate_data):
+    """Plan at the source what a live migration has to carry.
+
+    Sets ``migrate_data.rescue_files``.
+
+    :param guest: the running rescue guest (nova.virt.libvirt.guest.Guest)
+    :param block_device_info: block device info of the instance (dict or None)
+    :param migrate_data: LibvirtLiveMigrateData, of which it is already known
+        which storage is shared
+    :raises nova.exception.MigrationPreCheckError: if the server has a disk
+        that can not be carried
+    """
+    migrate_data.rescue_files = []
+    if migrate_data.is_shared_instance_path:
+        return
+
+    disks = guest.get_all_disks()
+    volumes = volume_devices(
+        disks, driver.block_device_info_get_mapping(block_device_info))
+    copied_by_block_job = set()
+    for disk in disks:
+        if disk.target_dev in volumes:
+            continue
+        if disk.source_type == 'block' and migrate_data.block_migration:
+            raise exception.MigrationPreCheckError(reason=_(
+                'The disk %s of the rescued server is a logical volume of '
+                'its host. A live migration carries files only.'
+            ) % disk.source_path)
+        if not (disk.readonly or disk.shareable):
+            copied_by_block_job.add(disk.source_path)
+
+    instance_dir = os.path.join(
+        CONF.instances_path, migrate_data.instance_relative_path)
+    migrate_data.rescue_files = sorted(
+        name for name in os.listdir(instance_dir)
+        if _SERVER_FILE.fullmatch(name) and
+        os.path.join(instance_dir, name) not in copied_by_block_job)
+
+
+def fetch(drvr, context, instance, instance_dir, disk_info, migrate_data):
+    """Bring to the destination what no block job copies.
+
+    Runs on the destination before the guest moves. None of it changes
+    meanwhile, for the rescue guest does not write to it.
+
+    :param drvr: the LibvirtDriver
+    :param context: RequestContext
+    :param instance: the rescued Instance
+    :param instance_dir: its new, empty directory on this host (str)
+    :param disk_info: what get_instance_disk_info told on the source (list of
+        dict), or None if there is no block migration
+    :param migrate_data: LibvirtLiveMigrateData, as check_source left it
+    :raises nova.exception.MigrationPreCheckError: if the source is of a
+        release that does not tell what has to be carried
+    :raises oslo_concurrency.processutils.ProcessExecutionError: if a file
+        cannot be copied from the source
+    """
+    if 'rescue_files' not in migrate_data:
+        raise exception.MigrationPreCheckError(reason=_(
+            'The source node does not support the live migration of rescued '
+            'servers: its nova-compute service is not upgraded yet.'))
+
+    for name in migrate_data.rescue_files:
+        path = os.path.join(instance_dir, name)
+        _copy_from(instance.host, path, path)
+    for info in disk_info or []:
+        if not info['backing_file']:
+            continue
+        name = os.path.basename(info['path'])
+        path = os.path.join(instance_dir, name)
+        if name in migrate_data.rescue_files:
+            _flatten(drvr, instance, path, info)
+        elif name == 'disk.rescue':
+            _cache_backing_file(drvr, context, instance, path, info)
+
+
+def _flatten(drvr, instance, path, info):
+    """Make a disk that was copied independent of its backing file.
+
+    Nova formats the backing file of an ephemeral or swap disk on each host
+    anew. The one that this host has, or would make, is not the one that the
+    disk was written on.
+
+    :param path: the copy on this host (str)
+    :param info: its entry in what get_instance_disk_info told (dict), which
+        tells of no backing file from then on
+    """
+    backing_file = path + '.backing'
+    _copy_from(
+        instance.host,
+        os.path.join(drvr.image_cache_manager.cache_dir, info['backing_file']),
+        backing_file)
+    try:
+        processutils.execute(
+            'qemu-img', 'rebase', '-f', 'qcow2', '-u', '-F', 'raw',
+            '-b', backing_file, path)
+        processutils.execute(
+            'qemu-img', 'rebase', '-f', 'qcow2', '-b', '', path)
+    finally:
+        os.unlink(backing_file)
+    info['backing_file'] = ''
+
+
+def _cache_backing_file(drvr, context, instance, path, info):
+    """Put the backing file of a rescue disk in the image cache of this host.
+
+    A file in the cache is named after the image it was made from, so the name
+    tells whether an image is the right one. Any other must not get there
+    under that name: all servers of this image on this host would run from it.
+    """
+    cache_name = os.path.basename(info['backing_file'])
+    image_id = instance.system_metadata.get(RESCUE_IMAGE_ID)
+
+    def fetch_image(target, **kwargs):
+        if image_id and imagecache.get_cache_fname(image_id) == cache_name:
+            try:
+                libvirt_utils.fetch_image(
+                    context, target, image_id,
+                    trusted_certs=instance.trusted_certs)
+                return
+            except exception.ImageNotFound:
+                LOG.info('The rescue image %s is gone from the image service',
+                         image_id, instance=instance)
+        _copy_from(instance.host, target, target)
+
+    drvr.image_backend.by_name(instance, path).cache(
+        fetch_func=fetch_image, filename=cache_name,
+        size=info['virt_disk_size'])
+
+
+def _copy_from(host, src, dest):
+    """Copy a file from another host, whole or not at all."""
+    part = dest + '.part'
+    try:
+        libvirt_utils.copy_image(src=src, dest=part, host=host, receive=True)
+        os.rename(part, dest)
+    except Exception:
+        with excutils.save_and_reraise_exception():
+            fileutils.delete_if_exists(part)
