@@ -71,6 +71,11 @@ class Cloud(Protocol):
     def files(self, host: str, server_id: str) -> set[str]:
         """Names of the files in the server's directory on a host."""
 
+    def put_file(
+        self, host: str, server_id: str, name: str, text: str
+    ) -> None:
+        """Write a file to the server's directory on a host."""
+
     def console(self, server_id: str) -> str:
         """What the guest has written to its serial console since it booted.
 
@@ -92,3 +97,6 @@ class Cloud(Protocol):
 
     def incapable(self, *hosts: str) -> AbstractContextManager[None]:
         """Take from hosts the ability to live-migrate rescued servers."""
+
+    def not_upgraded(self, host: str) -> AbstractContextManager[None]:
+        """Let the compute service of a host be of the release before."""

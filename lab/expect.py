@@ -47,6 +47,7 @@ def wait_for(
     look: Callable[[], T],
     wanted: Callable[[T], bool],
     failed: Callable[[T], bool] = lambda seen: False,
+    tell: Callable[[T], str] = str,
     timeout: float = TIMEOUT,
 ) -> T:
     """Look again and again until what is seen is what is wanted.
@@ -55,6 +56,7 @@ def wait_for(
     :param look: fetches what is to be seen
     :param wanted: whether this is it
     :param failed: whether it will never be any more
+    :param tell: what was seen, in words
     :param timeout: seconds
     :returns: what was seen last
     :raises Unexpected: if it does not come in time, or has failed
@@ -65,10 +67,11 @@ def wait_for(
         if wanted(seen):
             return seen
         if failed(seen):
-            raise Unexpected(f'{what}: will not come, seen {seen}')
+            raise Unexpected(f'{what}: will not come, seen {tell(seen)}')
         if time.monotonic() > end:
             raise Unexpected(
-                f'{what}: not within {timeout:.0f} s, last seen {seen}')
+                f'{what}: not within {timeout:.0f} s, last '
+                f'seen {tell(seen)}')
         time.sleep(_INTERVAL)
 
 
@@ -110,13 +113,3 @@ def mentions(message: str, *words: str) -> None:
         if word not in message:
             raise Unexpected(
                 f'the message: expected to tell {word!r}, seen {message!r}')
-
-
-def silent_about(message: str, word: str) -> None:
-    """Check that a message for the user does not have this word in it.
-
-    :raises Unexpected: if it has
-    """
-    if word in message:
-        raise Unexpected(
-            f'the message: expected not to tell {word!r}, seen {message!r}')

@@ -32,7 +32,7 @@ from lab import scenarios
 class Result:
     name: str
     passed: bool
-    #: how long the scenario took, in seconds, without the start of the cloud
+    #: how long the scenario took with its cloud, in seconds
     seconds: float
 
 
@@ -69,11 +69,17 @@ class _Teller:
 
 
 def _run_one(
-    scenario: scenarios.Scenario, cloud: cloud_api.Cloud, teller: _Teller,
+    scenario: scenarios.Scenario,
+    make_cloud: Callable[
+        [], contextlib.AbstractContextManager[cloud_api.Cloud]],
+    teller: _Teller,
 ) -> str | None:
-    """Run a scenario. Returns the reason if it failed."""
+    """Run a scenario on a cloud of its own. Tells why, if it failed."""
     try:
-        scenario(cloud, teller.step)
+        with contextlib.ExitStack() as stack:
+            with teller.step('start a cloud'):
+                cloud = stack.enter_context(make_cloud())
+            scenario(cloud, teller.step)
     except expect.Unexpected as exc:
         return str(exc)
     except exceptions.HttpException as exc:
@@ -99,14 +105,12 @@ def run(
     results = []
     for name, scenario in chosen.items():
         console.print(
-            f'[bold]{name}[/]: {rich.markup.escape(scenarios.summary(scenario))}',
+            f'[bold]{name}[/]: '
+            f'{rich.markup.escape(scenarios.summary(scenario))}',
             highlight=False, soft_wrap=True)
-        with contextlib.ExitStack() as stack:
-            with teller.step('start a cloud'):
-                cloud = stack.enter_context(make_cloud())
-            begun = time.monotonic()
-            reason = _run_one(scenario, cloud, teller)
-            seconds = time.monotonic() - begun
+        begun = time.monotonic()
+        reason = _run_one(scenario, make_cloud, teller)
+        seconds = time.monotonic() - begun
         if reason is not None:
             console.print(
                 f'  {rich.markup.escape(reason)}', highlight=False,

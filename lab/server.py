@@ -31,6 +31,12 @@ LIVE_MIGRATE_RESCUED = '2.105'
 """The first microversion that live-migrates rescued servers."""
 
 
+def _tell(seen: sdk_server.Server) -> str:
+    """How a server is, for a message."""
+    fault = f', {seen.fault["message"]}' if seen.fault else ''
+    return f'{seen.status} with task {seen.task_state}{fault}'
+
+
 class Server:
     """A server of the project, on a host of the cloud's choice."""
 
@@ -55,7 +61,7 @@ class Server:
         return expect.wait_for(
             f'server with status {status}', self.look,
             lambda seen: seen.status == status and seen.task_state is None,
-            lambda seen: seen.status == 'ERROR' != status)
+            lambda seen: seen.status == 'ERROR' != status, _tell)
 
     def act(
         self, body: dict[str, Any], microversion: str = RELEASED,
@@ -111,7 +117,8 @@ class Server:
         return expect.wait_for(
             f'migration with status {" or ".join(statuses)}', look,
             lambda seen: seen['status'] in statuses,
-            lambda seen: seen['status'] in over)
+            lambda seen: seen['status'] in over,
+            lambda seen: seen['status'])
 
     def abort_migration(self) -> None:
         """Abort the migration that is running."""

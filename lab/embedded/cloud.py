@@ -33,6 +33,9 @@ from lab.embedded import services
 
 CAPABILITY = 'supports_live_migrate_rescued'
 
+RELEASED_VERSION = 74
+"""The service version of nova-compute 34.0.0."""
+
 
 class _Login(plugin.BaseAuthPlugin):
     """Who asks, told in headers: there is no Keystone."""
@@ -80,8 +83,7 @@ class EmbeddedCloud:
         with contextlib.ExitStack() as stack:
             stack.callback(handler.close)
             stack.enter_context(fixtures.LogHandler(handler))
-            stack.callback(self._services.doCleanups)
-            self._services.setUp()
+            stack.enter_context(self._services)
             self._hypervisors = {
                 name: compute.driver._host.get_connection()
                 for name, compute in self._services.computes.items()}
@@ -126,10 +128,15 @@ class EmbeddedCloud:
             tuple(os.path.basename(path) for path in paths))
 
     def files(self, host: str, server_id: str) -> set[str]:
-        directory = pathlib.Path(services.base.CONF.instances_path, server_id)
+        directory = self._services.directory(server_id)
         if not directory.is_dir():
             return set()
         return {path.name for path in directory.iterdir()}
+
+    def put_file(
+        self, host: str, server_id: str, name: str, text: str
+    ) -> None:
+        self._services.directory(server_id).joinpath(name).write_text(text)
 
     def console(self, server_id: str) -> str:
         raise cloud.CannotTell('its guests are not real')
@@ -153,3 +160,11 @@ class EmbeddedCloud:
         finally:
             for host in hosts:
                 self._services.report_capability(host, CAPABILITY, True)
+
+    @contextlib.contextmanager
+    def not_upgraded(self, host: str) -> Iterator[None]:
+        current = self._services.report_version(host, RELEASED_VERSION)
+        try:
+            yield
+        finally:
+            self._services.report_version(host, current)

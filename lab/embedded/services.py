@@ -12,12 +12,15 @@
 
 """Nova's services, started as its functional tests start them."""
 
+import contextlib
 import logging
 import os
 import pathlib
 
 import fixtures
 from nova import context as nova_context
+from nova.db.main import api as main_db
+from nova import objects
 from nova.tests.functional.libvirt import base
 from nova.virt.libvirt import utils as libvirt_utils
 
@@ -37,8 +40,8 @@ def _create_image(
 class Services(base.ServersTestBase):
     """The services and what surrounds them.
 
-    Not a test, though it is made of a test's parts: `setUp` starts it and
-    `doCleanups` stops it.
+    Not a test, though it is made of a test's parts. It runs while it is
+    entered.
     """
 
     NUMBER_OF_CELLS = 2
@@ -48,11 +51,22 @@ class Services(base.ServersTestBase):
     HOSTS = {'node1': 'cell1', 'node2': 'cell1', 'node3': 'cell2'}
 
     def __init__(self, log: logging.Handler):
-        super().__init__('runTest')
+        self._stop = contextlib.ExitStack()
+        super().__init__('id')
         self._log = log
 
-    def runTest(self) -> None:
-        raise NotImplementedError('this is no test')
+    def addCleanup(self, function, /, *args, **kwargs):
+        # What a test runner does at the end of a test and tells its result.
+        self._stop.callback(function, *args, **kwargs)
+
+    def __enter__(self) -> 'Services':
+        with self._stop:
+            self.setUp()
+            self._stop = self._stop.pop_all()
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._stop.close()
 
     def setUp(self) -> None:
         super().setUp()
@@ -65,6 +79,22 @@ class Services(base.ServersTestBase):
         # Nova's tests keep the log in memory, and nowhere else.
         self.useFixture(fixtures.LogHandler(self._log, nuke_handlers=False))
         super()._setup_services()
+
+    def directory(self, server_id: str) -> pathlib.Path:
+        """The directory of a server, which all hosts share."""
+        return pathlib.Path(base.CONF.instances_path, server_id)
+
+    def report_version(self, host: str, version: int) -> int:
+        """Let a compute service be of a version. Returns its version so far.
+        """
+        with nova_context.target_cell(
+            nova_context.get_admin_context(),
+            self.host_mappings[host].cell_mapping,
+        ) as context:
+            service = objects.Service.get_by_compute_host(context, host)
+            current = service.version
+            main_db.service_update(context, service.id, {'version': version})
+        return current
 
     def report_capability(self, host: str, name: str, value: bool) -> None:
         """Let a compute service have a driver capability or not.

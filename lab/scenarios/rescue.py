@@ -18,9 +18,7 @@ from lab import scenarios
 from lab import server as servers
 
 
-def rescue_and_unrescue(
-    cloud: cloud_api.Cloud, step: scenarios.Step
-) -> None:
+def rescue_and_unrescue(cloud: cloud_api.Cloud, step: scenarios.Step) -> None:
     """Rescue saves no file, and unrescue brings the server's own disks back"""
     host = cloud.hosts()[0]
     with step(f'boot a server on {host}'):
@@ -51,6 +49,31 @@ def rescue_and_unrescue(
         expect.equal('the guest', cloud.guest(host, server.id), guest)
         expect.equal(
             'the files of the server', cloud.files(host, server.id), files)
+
+    with step('delete it'):
+        server.delete()
+
+
+def rescued_before_upgrade(
+    cloud: cloud_api.Cloud, step: scenarios.Step
+) -> None:
+    """An unrescue.xml of the earlier release is ignored and deleted"""
+    host = cloud.hosts()[0]
+    with step(f'boot a server on {host} and rescue it'):
+        server = servers.boot(cloud, host)
+        guest = cloud.guest(host, server.id)
+        server.rescue()
+
+    with step('put an unrescue.xml there that no guest could start from'):
+        cloud.put_file(host, server.id, 'unrescue.xml', 'not the XML of a guest')
+
+    with step('unrescue it: its guest is as it was'):
+        server.unrescue()
+        expect.equal('the guest', cloud.guest(host, server.id), guest)
+
+    with step('the file is gone'):
+        expect.equal(
+            'the files of the server', cloud.files(host, server.id), {'disk'})
 
     with step('delete it'):
         server.delete()

@@ -12,6 +12,8 @@
 
 """Live migration of servers that are in rescue."""
 
+import contextlib
+
 from lab import cloud as cloud_api
 from lab import expect
 from lab import scenarios
@@ -139,18 +141,18 @@ def refuse_before_2_105(
 
 
 def _refuse_host(
-    cloud: cloud_api.Cloud, step: scenarios.Step, role: str, other: str,
-    incapable: str, to_host: str | None,
+    cloud: cloud_api.Cloud, step: scenarios.Step,
+    fault: contextlib.AbstractContextManager[None], to_host: str | None,
+    *words: str,
 ) -> None:
     source = cloud.hosts()[0]
     server = _rescued(cloud, step, source)
-    with cloud.incapable(incapable):
-        with step(f'live-migrate it, {incapable} cannot: refused with 400'):
+    with fault:
+        with step('live-migrate it: refused with 400'):
             with expect.refused(400) as refusal:
                 server.live_migrate(to_host)
         with step(f'the message: {refusal.message}'):
-            expect.mentions(refusal.message, role, incapable)
-            expect.silent_about(refusal.message, other)
+            expect.mentions(refusal.message, *words)
         with step(f'it is in rescue on {source}, unmoved'):
             _check_unmoved(cloud, server, source)
     _unrescue(cloud, step, server, source)
@@ -158,15 +160,25 @@ def _refuse_host(
 
 def refuse_source(cloud: cloud_api.Cloud, step: scenarios.Step) -> None:
     """The API refuses, and names the source, when the source cannot"""
+    source = cloud.hosts()[0]
     _refuse_host(
-        cloud, step, 'source', 'destination', cloud.hosts()[0], None)
+        cloud, step, cloud.incapable(source), None, f'source node {source}')
 
 
 def refuse_destination(cloud: cloud_api.Cloud, step: scenarios.Step) -> None:
     """The API refuses, and names the destination, when that one cannot"""
     destination = cloud.hosts()[1]
     _refuse_host(
-        cloud, step, 'destination', 'source', destination, destination)
+        cloud, step, cloud.incapable(destination), destination,
+        f'destination node {destination}')
+
+
+def refuse_not_upgraded(cloud: cloud_api.Cloud, step: scenarios.Step) -> None:
+    """The API refuses a destination that still runs the earlier release"""
+    destination = cloud.hosts()[1]
+    _refuse_host(
+        cloud, step, cloud.not_upgraded(destination), destination,
+        f'destination node {destination}', 'not upgraded')
 
 
 def no_capable_destination(
@@ -217,7 +229,7 @@ def failed_migration(cloud: cloud_api.Cloud, step: scenarios.Step) -> None:
     with cloud.migration_fails(server.id):
         with step(f'live-migrate it to {destination}: the hypervisor fails'):
             server.live_migrate(destination)
-            server.wait_for_migration('failed', 'error')
+            server.wait_for_migration('failed')
         with step(f'it is in rescue on {source}, {destination} has nothing'):
             _check_place(cloud, server, source)
     _unrescue(cloud, step, server, source)
