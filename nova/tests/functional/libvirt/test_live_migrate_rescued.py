@@ -48,7 +48,7 @@ class LiveMigrateRescuedTest(
         self.go_on.set()
         # a guest that goes on for ever ends with the test
         self.addCleanup(self.go_on.set)
-        self.outcome = 'complete'
+        self.outcome = None
         self.server = self._create_server(host='source', networks='none')
         self._rescue_server(self.server)
 
@@ -56,12 +56,13 @@ class LiveMigrateRescuedTest(
         domain._job_type = fakelibvirt.VIR_DOMAIN_JOB_UNBOUNDED
         self.migrating.set()
         self.go_on.wait(60)
-        if self.outcome == 'complete':
+        if self.outcome is None:
             super()._migrate_stub(domain, destination, params, flags)
-        elif self.outcome == 'abort':
-            domain._job_type = fakelibvirt.VIR_DOMAIN_JOB_CANCELLED
-        else:
-            domain.fail_job()
+            return
+        domain._job_type = self.outcome
+        raise fakelibvirt.make_libvirtError(
+            fakelibvirt.libvirtError, 'operation aborted',
+            error_code=fakelibvirt.VIR_ERR_INTERNAL_ERROR)
 
     def _live_migrate(self, host=None, block_migration='auto'):
         self.api.post_server_action(self.server['id'], {'os-migrateLive': {
@@ -178,7 +179,7 @@ class LiveMigrateRescuedTest(
         self._assert_server('dest')
 
     def test_failure_rolls_back(self):
-        self.outcome = 'fail'
+        self.outcome = fakelibvirt.VIR_DOMAIN_JOB_FAILED
         self._live_migrate()
         self._wait_for_migration_status(self.server, ['failed'])
         self._assert_server('source')
@@ -189,7 +190,7 @@ class LiveMigrateRescuedTest(
 
     def test_abort(self):
         def abort(domain):
-            self.outcome = 'abort'
+            self.outcome = fakelibvirt.VIR_DOMAIN_JOB_CANCELLED
             self.go_on.set()
 
         self.stub_out('nova.tests.fixtures.libvirt.Domain.abortJob', abort)
