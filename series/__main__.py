@@ -14,6 +14,7 @@
 
 import argparse
 import pathlib
+import re
 import sys
 
 from series import build
@@ -57,6 +58,17 @@ def _tests(args):
     from series import testing
 
     return testing.run(PROJECT, args.parts or _PARTS)
+
+
+def _upstream(args):
+    from series import upstream
+
+    suites = [suite for suite in _PARTS[1:] if getattr(args, suite)]
+    try:
+        re.compile(args.only)
+    except re.error as error:
+        raise Problem(f'--only {args.only!r} is no expression: {error}.')
+    return upstream.run(PROJECT, suites or _PARTS[1:], args.only)
 
 
 def _part(name):
@@ -120,8 +132,7 @@ def _parser():
         'white space alone; release notes pass reno; constraints.txt meets '
         "Nova's requirements; each commit alone passes Nova's pep8 on the "
         'files it touches, and the unit test modules it adds or edits (of '
-        'modules of more than 4000 lines, the classes it touches and those '
-        'that derive from them).',
+        'modules of more than 4000 lines, the tests that it touches).',
     )
     command.add_argument(
         '--quick', action='store_true',
@@ -143,6 +154,29 @@ def _parser():
         help='run these alone: tool (and lab), unit, functional',
     )
     command.set_defaults(call=_tests)
+
+    command = commands.add_parser(
+        'upstream',
+        help="run Nova's whole suites on the patched tree and on the base",
+        description="Runs Nova's whole unit and functional suites on the "
+        'base and with the series, and shows the difference; a regression '
+        '(a test that fails with the series, twice, and not without it) '
+        'makes it fail. It takes hours: it can be interrupted, and goes on '
+        'where it was when started again. What is known is kept in .cache/ '
+        'by the content of the tree, so the base is run once.',
+    )
+    command.add_argument(
+        '--unit', action='store_true', help='run the unit suite alone'
+    )
+    command.add_argument(
+        '--functional', action='store_true',
+        help='run the functional suite alone',
+    )
+    command.add_argument(
+        '--only', metavar='REGEX', default='',
+        help='run the tests whose ids this matches',
+    )
+    command.set_defaults(call=_upstream)
     return parser
 
 
@@ -155,7 +189,10 @@ def main():
     except git.GitError as error:
         print(f'./run {args.command}: git: {error}', file=sys.stderr)
     except KeyboardInterrupt:
-        print(f'./run {args.command}: interrupted', file=sys.stderr)
+        print(
+            f'./run {args.command}: interrupted; nothing is half done, run '
+            'it again to go on', file=sys.stderr,
+        )
         return 130
     return 1
 

@@ -12,13 +12,11 @@
 
 """./run check: what must hold for the series as it is in patches/."""
 
-import contextlib
 import dataclasses
 import importlib.metadata
 import os
 import pathlib
 import re
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -38,6 +36,7 @@ from series import owntests
 from series import say
 from series import stack
 from series import style
+from series import worktree
 
 NOTES = 'releasenotes/notes'
 
@@ -217,30 +216,11 @@ def _requirements(series):
     return found
 
 
-@contextlib.contextmanager
-def _worktree(series):
-    """A tree of its own in which one commit after the other is looked at.
-
-    :yields: its repository
-    """
-    where = series.layout.build / 'check'
-    shutil.rmtree(where, ignore_errors=True)
-    series.repo('worktree', 'prune')
-    series.repo(
-        'worktree', 'add', '--quiet', '--detach', str(where), 'base'
-    )
-    try:
-        yield git.Git(where)
-    finally:
-        shutil.rmtree(where, ignore_errors=True)
-        series.repo('worktree', 'prune')
-
-
 def _style(series):
     """What Nova's style checks say of each commit."""
     cache = series.layout.cache / 'mypy'
     found = []
-    with _worktree(series) as repo:
+    with worktree.at(series.layout, series.repo, 'check', 'base') as repo:
         for one in series.made:
             repo('checkout', '--quiet', '--detach', one.commit)
             texts = style.problems(repo, series.paths(one.commit), cache)
@@ -251,7 +231,7 @@ def _style(series):
 def _own_tests(series):
     """Unit tests of each commit that fail at that commit."""
     found = []
-    with _worktree(series) as repo:
+    with worktree.at(series.layout, series.repo, 'check', 'base') as repo:
         for one in series.made:
             repo('checkout', '--quiet', '--detach', one.commit)
             start = time.monotonic()
@@ -299,18 +279,17 @@ def run(layout, quick=False):
     """
     series = _prepare(layout)
     failed = 0
-    with layout.locked('check'):
-        for title, check in _CHECKS + (() if quick else _SLOW):
-            start = time.monotonic()
-            with say.console.status(title):
-                found = check(series)
-            failed += bool(found)
-            say.line(
-                f'{"FAILED" if found else "ok    "} {title}',
-                time.monotonic() - start,
-            )
-            for text in found:
-                say.line('       ' + text.replace('\n', '\n         '))
+    for title, check in _CHECKS + (() if quick else _SLOW):
+        start = time.monotonic()
+        with say.console.status(title):
+            found = check(series)
+        failed += bool(found)
+        say.line(
+            f'{"FAILED" if found else "ok    "} {title}',
+            time.monotonic() - start,
+        )
+        for text in found:
+            say.line('       ' + text.replace('\n', '\n         '))
     total = len(_CHECKS) + (0 if quick else len(_SLOW))
     if failed:
         say.line(f'{failed} of {total} checks failed.')

@@ -16,42 +16,65 @@ import ast
 import collections
 import os
 import pathlib
+import re
 
 from series import blank
 from series import stestr
 from series import touched
 
-# Lines from which on a module's tests take minutes: of such a one only the
-# classes that the commit touches are run.
+# Lines from which on a module's tests take minutes: of such a one only what
+# the commit touches is run.
 _HUGE = 4000
 
 
-def _touched_classes(source, lines):
-    """Test classes of a module that some lines of it are in.
+def _lines(node):
+    """Numbers of the lines of a statement, decorators included."""
+    parts = [node, *getattr(node, 'decorator_list', [])]
+    first = min(parts, key=lambda part: part.lineno)
+    return set(range(first.lineno, node.end_lineno + 1))
+
+
+def _touched(source, lines):
+    """Tests of a module that some lines of it are in.
 
     :param source: the module
     :param lines: line numbers, counted from 1
-    :returns: names of these classes and of those that derive from them
+    :returns: names of test methods, as "Class.method", and of the classes
+        whose lines are touched outside of those, with those of the classes
+        that derive from them; '' stands for the whole module
     """
-    classes = [
-        node for node in ast.parse(source).body
-        if isinstance(node, ast.ClassDef)
-    ]
-    names = {
-        node.name for node in classes
-        if any(node.lineno <= line <= node.end_lineno for line in lines)
-    }
+    texts = source.splitlines()
+    lines = {line for line in lines if texts[line - 1:line] != [b'']}
+    body = ast.parse(source).body
+    classes = [node for node in body if isinstance(node, ast.ClassDef)]
     heirs = collections.defaultdict(set)
     for node in classes:
         for parent in node.bases:
             if isinstance(parent, ast.Name):
                 heirs[parent.id].add(node.name)
-    todo = list(names)
-    while todo:
-        new = heirs[todo.pop()] - names
-        names |= new
-        todo += new
-    return names
+    names = set()
+    for node in classes:
+        inside = lines & _lines(node)
+        lines -= inside
+        parts = set()
+        for part in node.body:
+            if isinstance(part, ast.FunctionDef) and (
+                part.name.startswith('test_') and inside & _lines(part)
+            ):
+                inside -= _lines(part)
+                parts.add(f'.{part.name}')
+        if inside:
+            parts = {''}
+        todo = [node.name]
+        while todo:
+            one = todo.pop()
+            names |= {one + part for part in parts}
+            todo += heirs[one]
+    # An import serves the tests that are there already.
+    for node in body:
+        if isinstance(node, (ast.Import, ast.ImportFrom)):
+            lines -= _lines(node)
+    return names if names and not lines else {''}
 
 
 def regexes(repo, commit, paths):
@@ -71,21 +94,20 @@ def regexes(repo, commit, paths):
     for path in modules:
         source = (pathlib.Path(repo.tree) / path).read_bytes()
         name = touched.module(path)
-        classes = set()
+        tests = {''}
         if source.count(b'\n') > _HUGE:
             diff = repo.raw(
                 'diff', '--unified=0', f'{commit}^', commit, '--', path
             )
-            lines = {
+            tests = _touched(source, {
                 at_new + offset + 1
                 for _, _, at_new, count in blank.groups(diff)
                 for offset in range(max(count, 1))
-            }
-            classes = _touched_classes(source, lines)
-        if classes:
-            found += touched.regexes(f'{name}.{one}' for one in classes)
-        else:
-            found += touched.regexes([name])
+            })
+        # Decorators make several tests of one, with longer names.
+        found += [
+            '^' + re.escape(f'{name}.{test}') for test in sorted(tests)
+        ]
     below = os.path.commonpath(
         [os.path.dirname(path) for path in modules] or ['']
     )

@@ -152,6 +152,7 @@ class _Progress:
             rich.progress.TimeElapsedColumn(),
             console=say.console,
             transient=True,
+            disable=not say.console.is_terminal,
         )
         self.task = self.bar.add_task(title, total=total, failed=0)
 

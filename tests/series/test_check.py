@@ -12,6 +12,8 @@
 
 """./run check, but for the checks that need Nova itself."""
 
+import re
+
 import pytest
 
 from series import blank
@@ -263,23 +265,38 @@ def _expressions(tree, before, after):
 
 def test_a_test_module_that_a_commit_touches_is_run_whole(tree):
     found, below = _expressions(tree, 'import a\n', 'import b\n')
-    assert found == [r'^nova\.tests\.unit\.virt\.test_driver(\.|$)']
+    assert found == [r'^nova\.tests\.unit\.virt\.test_driver\.']
     assert below == 'nova/tests/unit/virt'
 
 
-def test_of_a_huge_module_the_classes_touched_and_their_heirs_run(tree):
-    text = (
-        'class One:\n    x = 1\n\n\n' + 'class Two(One):\n    y = 1\n\n\n'
-        + 'class Three:\n    z = 1\n\n\n' + '# filler\n' * 4000
-    )
-    found, _ = _expressions(tree, text, text.replace('x = 1', 'x = 2'))
-    assert found == [
-        r'^nova\.tests\.unit\.virt\.test_driver\.One(\.|$)',
-        r'^nova\.tests\.unit\.virt\.test_driver\.Two(\.|$)',
-    ]
+HUGE = (
+    'class One:\n    x = 1\n\n    def test_a(self):\n        a = 1\n\n'
+    '    @decorated(1)\n    def test_b(self):\n        b = 1\n\n\n'
+    'class Two(One):\n    y = 1\n\n\n'
+    'class Three:\n    def test_c(self):\n        c = 1\n\n\n'
+    + '# filler\n' * 4000
+)
 
 
-def test_of_a_huge_module_touched_outside_classes_all_is_run(tree):
-    text = 'class One:\n    x = 1\n\n\n' + '# filler\n' * 4000
-    found, _ = _expressions(tree, text, 'import a\n' + text)
-    assert found == [r'^nova\.tests\.unit\.virt\.test_driver(\.|$)']
+@pytest.mark.parametrize(
+    'old, new, names',
+    [
+        ('a = 1', 'a = 2', ['One.test_a', 'Two.test_a']),
+        ('(1)', '(2)', ['One.test_b', 'Two.test_b']),
+        ('x = 1', 'x = 2', ['One.', 'Two.']),
+        ('    y = 1\n', '    y = 1\n\n    def test_d(self):\n        pass\n',
+         ['Two.test_d']),
+        ('    def test_c(self):\n        c = 1\n', '    pass\n', ['Three.']),
+        ('class One', 'import x\n\n\nclass One', ['']),
+        ('class One:\n    x = 1', 'import x\n\n\nclass One:\n    x = 2',
+         ['One.', 'Two.']),
+    ],
+)
+def test_of_a_huge_module_what_a_commit_touches_is_run(tree, old, new, names):
+    found, _ = _expressions(tree, HUGE, HUGE.replace(old, new, 1))
+    prefix = r'^nova\.tests\.unit\.virt\.test_driver\.'
+    ids = [f'nova.tests.unit.virt.test_driver.{name}' for name in names]
+    assert len(found) == len(ids)
+    for expression, name in zip(found, ids):
+        assert expression.startswith(prefix)
+        assert re.match(expression, name)
