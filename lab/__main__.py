@@ -13,7 +13,7 @@
 """The lab's commands: `python -m lab demo`, which `./run demo` calls."""
 
 import argparse
-from collections.abc import Sequence
+from collections import abc
 import difflib
 import functools
 import pathlib
@@ -52,24 +52,24 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _unknown(name: str, known: Sequence[str]) -> str:
+def _unknown(name: str, known: abc.Sequence[str]) -> str:
     near = difflib.get_close_matches(name, known, cutoff=0.4)
     advice = f'Did you mean {" or ".join(near)}?' if near else (
         './run demo --list lists them.')
     return f'there is no scenario {name!r}. {advice}'
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: abc.Sequence[str] | None = None) -> int:
     """Run a command. Returns the exit code."""
     args = _parser().parse_args(argv)
     if not args.list:
         # Nova has to come before anything else it might patch.
         try:
             from lab.embedded import EmbeddedCloud
-        except ModuleNotFoundError as exc:
+        except ImportError as exc:
             return _fail(
-                f'the module {exc.name} is missing: start this as ./run demo, '
-                'which builds Nova and installs what it needs.', 1)
+                f'Nova is not to be had ({exc}): start this as ./run demo, '
+                'which builds it and installs what it needs.', 1)
 
     from lab import runner
     from lab import scenarios

@@ -17,7 +17,7 @@ with the connection that the cloud hands out. What is left is here: what only
 the hosts can tell, and the faults that a scenario needs.
 """
 
-from collections.abc import Sequence
+from collections import abc
 from contextlib import AbstractContextManager
 import dataclasses
 from typing import Protocol
@@ -62,7 +62,7 @@ class Cloud(Protocol):
         Both are of the same project.
         """
 
-    def hosts(self) -> Sequence[str]:
+    def hosts(self) -> abc.Sequence[str]:
         """Names of the compute hosts of one cell, at least two of them."""
 
     def guest(self, host: str, server_id: str) -> Guest | None:

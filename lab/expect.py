@@ -12,7 +12,7 @@
 
 """How a scenario says what must hold."""
 
-from collections.abc import Callable, Iterator
+from collections import abc
 import contextlib
 import dataclasses
 import time
@@ -44,10 +44,10 @@ def equal(what: str, seen: object, wanted: object) -> None:
 
 def wait_for(
     what: str,
-    look: Callable[[], T],
-    wanted: Callable[[T], bool],
-    failed: Callable[[T], bool] = lambda seen: False,
-    tell: Callable[[T], str] = str,
+    look: abc.Callable[[], T],
+    wanted: abc.Callable[[T], bool],
+    failed: abc.Callable[[T], bool] = lambda seen: False,
+    tell: abc.Callable[[T], str] = str,
     timeout: float = TIMEOUT,
 ) -> T:
     """Look again and again until what is seen is what is wanted.
@@ -83,7 +83,7 @@ class Refusal:
 
 
 @contextlib.contextmanager
-def refused(status: int) -> Iterator[Refusal]:
+def refused(status: int) -> abc.Iterator[Refusal]:
     """Check that the API refuses what is asked of it in the block.
 
     :param status: the HTTP status it must answer with

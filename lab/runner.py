@@ -12,7 +12,7 @@
 
 """Runs scenarios and tells how they go."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections import abc
 import contextlib
 import dataclasses
 import time
@@ -48,7 +48,7 @@ class _Teller:
             f'{rich.markup.escape(text)}', highlight=False, soft_wrap=True)
 
     @contextlib.contextmanager
-    def step(self, text: str) -> Iterator[None]:
+    def step(self, text: str) -> abc.Iterator[None]:
         """Tell how a step went.
 
         What the cloud cannot tell is no failure; the scenario goes on without
@@ -70,7 +70,7 @@ class _Teller:
 
 def _run_one(
     scenario: scenarios.Scenario,
-    make_cloud: Callable[
+    make_cloud: abc.Callable[
         [], contextlib.AbstractContextManager[cloud_api.Cloud]],
     teller: _Teller,
 ) -> str | None:
@@ -90,8 +90,8 @@ def _run_one(
 
 
 def run(
-    chosen: Mapping[str, scenarios.Scenario],
-    make_cloud: Callable[
+    chosen: abc.Mapping[str, scenarios.Scenario],
+    make_cloud: abc.Callable[
         [], contextlib.AbstractContextManager[cloud_api.Cloud]],
     console: rich.console.Console,
 ) -> list[Result]:

@@ -45,6 +45,7 @@ class Server:
         self._admin = cloud.connect('admin')
         self._owner = cloud.connect('member')
         self._rescue_image = cloud.rescue_image
+        self._earlier_migrations = 0
 
     def look(self) -> sdk_server.Server:
         """The server as the operator sees it now."""
@@ -91,9 +92,11 @@ class Server:
         microversion: str = LIVE_MIGRATE_RESCUED,
     ) -> None:
         """Ask for a live migration, to the scheduler's choice if no host."""
+        earlier = len(self.migrations())
         self.act(
             {'os-migrateLive': {'host': host, 'block_migration': 'auto'}},
             microversion, as_admin=True)
+        self._earlier_migrations = earlier
 
     def migrations(self) -> list[dict[str, Any]]:
         """All live migrations of the server, the latest first."""
@@ -107,12 +110,17 @@ class Server:
             key=lambda migration: migration['id'], reverse=True)
 
     def wait_for_migration(self, *statuses: str) -> dict[str, Any]:
-        """Wait until the latest migration has one of these statuses."""
+        """Wait until the migration last asked for has one of these statuses.
+
+        :raises lab.expect.Unexpected: if it ends with another, or time is up
+        """
         over = {'completed', 'failed', 'error', 'cancelled'}
 
         def look() -> dict[str, Any]:
             found = self.migrations()
-            return found[0] if found else {'status': 'not begun'}
+            if len(found) == self._earlier_migrations:
+                return {'status': 'not begun'}
+            return found[0]
 
         return expect.wait_for(
             f'migration with status {" or ".join(statuses)}', look,

@@ -12,7 +12,7 @@
 
 """The embedded cloud as the scenarios see it."""
 
-from collections.abc import Iterator, Sequence
+from collections import abc
 import contextlib
 import logging
 import os
@@ -41,7 +41,7 @@ class _Login(plugin.BaseAuthPlugin):
     """Who asks, told in headers: there is no Keystone."""
 
     def __init__(
-        self, user: str, project: str, roles: Sequence[str], token: str,
+        self, user: str, project: str, roles: abc.Sequence[str], token: str,
     ):
         super().__init__()
         self._headers = {
@@ -152,7 +152,7 @@ class EmbeddedCloud:
         return self._moves.held(server_id)
 
     @contextlib.contextmanager
-    def incapable(self, *hosts: str) -> Iterator[None]:
+    def incapable(self, *hosts: str) -> abc.Iterator[None]:
         try:
             for host in hosts:
                 self._services.report_capability(host, CAPABILITY, False)
@@ -162,7 +162,7 @@ class EmbeddedCloud:
                 self._services.report_capability(host, CAPABILITY, True)
 
     @contextlib.contextmanager
-    def not_upgraded(self, host: str) -> Iterator[None]:
+    def not_upgraded(self, host: str) -> abc.Iterator[None]:
         current = self._services.report_version(host, RELEASED_VERSION)
         try:
             yield

@@ -16,7 +16,7 @@ Nova's fake libvirt fails every migration. This one moves the guest, unless it
 is told to fail, or to hold the guest in the middle of the move.
 """
 
-from collections.abc import Iterator
+from collections import abc
 import contextlib
 import threading
 from urllib import parse
@@ -133,7 +133,7 @@ class Migrations(fixtures.Fixture):
         domain.complete_job()
 
     @contextlib.contextmanager
-    def failing(self, uuid: str) -> Iterator[None]:
+    def failing(self, uuid: str) -> abc.Iterator[None]:
         """Fail to move a guest."""
         self._failing.add(uuid)
         try:
@@ -142,7 +142,7 @@ class Migrations(fixtures.Fixture):
             self._failing.discard(uuid)
 
     @contextlib.contextmanager
-    def held(self, uuid: str) -> Iterator[_Held]:
+    def held(self, uuid: str) -> abc.Iterator[_Held]:
         """Hold a guest in the middle of each of its moves."""
         held = self._held[uuid] = _Held()
         try:

@@ -19,7 +19,7 @@ do what it should. Its name, with dashes, is the scenario's name, the first
 line of its docstring what the scenario shows.
 """
 
-from collections.abc import Callable
+from collections import abc
 import contextlib
 import importlib
 import inspect
@@ -27,8 +27,8 @@ import pkgutil
 
 from lab import cloud as cloud_api
 
-Step = Callable[[str], contextlib.AbstractContextManager[None]]
-Scenario = Callable[[cloud_api.Cloud, Step], None]
+Step = abc.Callable[[str], contextlib.AbstractContextManager[None]]
+Scenario = abc.Callable[[cloud_api.Cloud, Step], None]
 
 
 def load() -> dict[str, Scenario]:

@@ -65,7 +65,8 @@ def rescued_before_upgrade(
         server.rescue()
 
     with step('put an unrescue.xml there that no guest could start from'):
-        cloud.put_file(host, server.id, 'unrescue.xml', 'not the XML of a guest')
+        cloud.put_file(
+            host, server.id, 'unrescue.xml', 'not the XML of a guest')
 
     with step('unrescue it: its guest is as it was'):
         server.unrescue()

@@ -1,0 +1,192 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""The embedded cloud does what its interface says."""
+
+import os
+import threading
+
+import pytest
+
+from lab import cloud as cloud_api
+from lab import expect
+from lab import server as servers
+
+LIVE_MIGRATE = '2.104'
+TRAIT = 'CUSTOM_COMPUTE_LIVE_MIGRATE_RESCUED'
+GUEST = cloud_api.Guest(True, ('disk',))
+
+
+@pytest.fixture
+def make(tmp_path):
+    # Nova changes much in a process: not before a test needs it.
+    from lab.embedded import EmbeddedCloud
+
+    return lambda: EmbeddedCloud(tmp_path / 'log')
+
+
+@pytest.fixture
+def cloud(make):
+    with make() as cloud:
+        yield cloud
+
+
+@pytest.fixture
+def hosts(cloud):
+    return cloud.hosts()
+
+
+@pytest.fixture
+def server(cloud, hosts):
+    return servers.boot(cloud, hosts[0])
+
+
+def places(cloud, server):
+    return [cloud.guest(host, server.id) for host in cloud.hosts()]
+
+
+def test_migration_moves_the_guest(cloud, hosts, server):
+    assert places(cloud, server) == [GUEST, None]
+    server.live_migrate(hosts[1], LIVE_MIGRATE)
+    server.wait_for_migration('completed')
+    server.wait_for_status('ACTIVE')
+    assert places(cloud, server) == [None, GUEST]
+    assert list(server.allocations()) == [hosts[1]]
+
+
+def test_failing_migration_leaves_the_guest(cloud, hosts, server):
+    with cloud.migration_fails(server.id):
+        server.live_migrate(hosts[1], LIVE_MIGRATE)
+        server.wait_for_migration('failed')
+        server.wait_for_status('ACTIVE')
+        assert places(cloud, server) == [GUEST, None]
+    server.live_migrate(hosts[1], LIVE_MIGRATE)
+    server.wait_for_migration('completed')
+    assert places(cloud, server) == [None, GUEST]
+
+
+def test_held_migration_can_be_aborted(cloud, hosts, server):
+    with cloud.migration_held(server.id) as migration:
+        server.live_migrate(hosts[1], LIVE_MIGRATE)
+        migration.wait_until_running()
+        server.wait_for_migration('running')
+        assert places(cloud, server) == [GUEST, None]
+        server.abort_migration()
+        server.wait_for_migration('cancelled')
+    server.wait_for_status('ACTIVE')
+    assert places(cloud, server) == [GUEST, None]
+
+
+def test_held_migration_can_be_forced_to_complete(cloud, hosts, server):
+    with cloud.migration_held(server.id) as migration:
+        server.live_migrate(hosts[1], LIVE_MIGRATE)
+        migration.wait_until_running()
+        server.wait_for_migration('running')
+        server.force_complete_migration()
+        server.wait_for_migration('completed')
+    assert places(cloud, server) == [None, GUEST]
+
+
+def test_held_migration_goes_on_when_released(cloud, hosts, server):
+    with cloud.migration_held(server.id) as migration:
+        server.live_migrate(hosts[1], LIVE_MIGRATE)
+        migration.wait_until_running()
+        assert places(cloud, server) == [GUEST, None]
+    server.wait_for_migration('completed')
+    assert places(cloud, server) == [None, GUEST]
+
+
+def test_migration_that_does_not_begin_is_told(cloud, monkeypatch):
+    monkeypatch.setattr(expect, 'TIMEOUT', 0.0)
+    with cloud.migration_held('no-such-server') as migration:
+        with pytest.raises(expect.Unexpected, match='not begun'):
+            migration.wait_until_running()
+
+
+def test_hosts_are_of_one_cell_and_there_is_another(cloud, hosts, server):
+    services = cloud.connect().compute.services(binary='nova-compute')
+    (other,) = {service.host for service in services} - set(hosts)
+    with expect.refused(400):
+        server.live_migrate(other, LIVE_MIGRATE)
+    assert len(hosts) == 2
+
+
+def traits(cloud, host):
+    placement = cloud.connect().placement
+    (provider,) = placement.get(
+        f'/resource_providers?name={host}').json()['resource_providers']
+    return placement.get(
+        f'/resource_providers/{provider["uuid"]}/traits',
+        microversion='1.6').json()['traits']
+
+
+def test_incapable_host_reports_so_and_recovers(cloud, hosts):
+    assert TRAIT in traits(cloud, hosts[0])
+    with cloud.incapable(hosts[0]):
+        assert TRAIT not in traits(cloud, hosts[0])
+        assert TRAIT in traits(cloud, hosts[1])
+    assert TRAIT in traits(cloud, hosts[0])
+
+
+def test_files_of_a_server(cloud, hosts, server):
+    assert cloud.files(hosts[0], server.id) == {'disk'}
+    cloud.put_file(hosts[0], server.id, 'unrescue.xml', 'text')
+    assert cloud.files(hosts[0], server.id) == {'disk', 'unrescue.xml'}
+    server.delete()
+    assert cloud.files(hosts[0], server.id) == set()
+
+
+def test_members_are_no_admins(cloud, hosts):
+    member = cloud.connect('member').compute
+    assert member.get('/os-hypervisors').status_code == 403
+    admin = cloud.connect('admin').compute
+    assert admin.get('/os-hypervisors').status_code == 200
+
+
+def test_console_cannot_be_told(cloud, server):
+    with pytest.raises(cloud_api.CannotTell, match='not real'):
+        cloud.console(server.id)
+
+
+def test_nothing_leaks_from_one_cloud_to_the_next(make):
+    machine = os.uname()
+    with make() as first:
+        server = servers.boot(first, first.hosts()[0])
+        directory = first._services.directory(server.id)
+        assert directory.is_dir()
+        with first.migration_held(server.id) as migration:
+            server.live_migrate(first.hosts()[1], LIVE_MIGRATE)
+            migration.wait_until_running()
+    assert not directory.exists()
+    assert os.uname() == machine
+    expect.wait_for(
+        'end of all threads', threading.enumerate,
+        lambda threads: threads == [threading.current_thread()])
+
+    with make() as second:
+        assert list(second.connect().compute.servers(all_projects=True)) == []
+        assert places(second, server) == [None, None]
+        assert second.files(second.hosts()[0], server.id) == set()
+
+
+def test_cloud_that_does_not_start_leaves_nothing(make, monkeypatch):
+    from lab.embedded import services
+
+    machine = os.uname()
+    with monkeypatch.context() as patch:
+        patch.setitem(services.Services.HOSTS, 'node4', 'no such cell')
+        with pytest.raises(KeyError):
+            with make():
+                pass
+    assert os.uname() == machine
+    with make() as cloud:
+        servers.boot(cloud, cloud.hosts()[0]).delete()

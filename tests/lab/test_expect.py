@@ -1,0 +1,74 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""How a scenario says what must hold."""
+
+from openstack import exceptions
+import pytest
+
+from lab import expect
+
+
+def test_equal_tells_both_values():
+    expect.equal('the answer', 42, 42)
+    with pytest.raises(expect.Unexpected) as told:
+        expect.equal('the answer', 41, 42)
+    assert str(told.value) == 'the answer: expected 42, seen 41'
+
+
+def test_wait_for_looks_until_it_comes():
+    seen = iter([1, 2, 3, 4])
+    assert expect.wait_for('three', lambda: next(seen), {3}.__contains__) == 3
+    assert next(seen) == 4
+
+
+def test_wait_for_gives_up_in_time():
+    with pytest.raises(expect.Unexpected, match='three: not within 0 s, last '
+                       'seen number 1'):
+        expect.wait_for(
+            'three', lambda: 1, {3}.__contains__, tell='number {}'.format,
+            timeout=0)
+
+
+def test_wait_for_does_not_wait_for_what_has_failed():
+    with pytest.raises(expect.Unexpected, match='three: will not come'):
+        expect.wait_for(
+            'three', lambda: 9, {3}.__contains__, {9}.__contains__)
+
+
+def _answer(status):
+    raise exceptions.HttpException(
+        'no', http_status=status, details='not like this')
+
+
+def test_refused_hands_out_the_message():
+    with expect.refused(409) as refusal:
+        _answer(409)
+    assert refusal.message == 'not like this'
+
+
+def test_refused_with_another_status():
+    with pytest.raises(expect.Unexpected, match='with 409, seen 400: not '):
+        with expect.refused(409):
+            _answer(400)
+
+
+def test_not_refused():
+    with pytest.raises(expect.Unexpected, match='but it accepted'):
+        with expect.refused(409):
+            pass
+
+
+def test_mentions():
+    expect.mentions('the source node one', 'source', 'one')
+    with pytest.raises(expect.Unexpected, match="expected to tell 'two'"):
+        expect.mentions('the source node one', 'source', 'two')

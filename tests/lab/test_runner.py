@@ -1,0 +1,137 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""The runner tells what happens, and no scenario spoils another."""
+
+import contextlib
+import io
+
+import pytest
+import rich.console
+
+from lab import cloud as cloud_api
+from lab import expect
+from lab import runner
+
+
+def passing(cloud, step):
+    """It passes"""
+    with step('one'):
+        pass
+    with step('two [of two]'):
+        pass
+
+
+def failing(cloud, step):
+    """It fails"""
+    with step('look'):
+        raise expect.Unexpected('the sky: expected blue, seen grey')
+
+
+def broken(cloud, step):
+    """It is broken"""
+    with step('divide'):
+        1 / 0
+
+
+def asking(cloud, step):
+    """It asks for more than can be told"""
+    with step('the console'):
+        raise cloud_api.CannotTell('it has none')
+    with step('go on'):
+        pass
+
+
+@contextlib.contextmanager
+def cloud_that_does_not_start():
+    raise RuntimeError('no power')
+    yield
+
+
+@contextlib.contextmanager
+def cloud_that_does_not_stop():
+    yield
+    raise RuntimeError('a thread is left')
+
+
+@pytest.fixture
+def run():
+    def run(*chosen, make_cloud=contextlib.nullcontext):
+        told = io.StringIO()
+        results = runner.run(
+            {scenario.__name__: scenario for scenario in chosen}, make_cloud,
+            rich.console.Console(file=told, width=60))
+        return results, told.getvalue()
+    return run
+
+
+def test_steps_are_told_in_plain_lines(run):
+    results, told = run(passing)
+    assert [result.passed for result in results] == [True]
+    lines = told.splitlines()
+    assert lines[0] == 'passing: It passes'
+    assert [line.split(' s  ')[1] for line in lines[1:]] == [
+        'start a cloud', 'one', 'two [of two]']
+    assert all(line.startswith('  ok ') for line in lines[1:])
+    assert '\x1b' not in told
+
+
+def test_reason_of_a_failure_is_told_and_the_next_one_runs(run):
+    results, told = run(failing, passing)
+    assert [(result.name, result.passed) for result in results] == [
+        ('failing', False), ('passing', True)]
+    assert 'FAILED' in told
+    assert '  the sky: expected blue, seen grey\n' in told
+
+
+def test_broken_scenario_is_told_with_its_traceback(run):
+    results, told = run(broken, passing)
+    assert [result.passed for result in results] == [False, True]
+    assert 'the scenario broke' in told
+    assert 'ZeroDivisionError' in told
+
+
+def test_what_the_cloud_cannot_tell_is_no_failure(run):
+    results, told = run(asking)
+    assert [result.passed for result in results] == [True]
+    assert 'the console: this cloud cannot tell, it has none' in told
+    assert 'go on' in told
+
+
+@pytest.mark.parametrize('make_cloud, reason', [
+    (cloud_that_does_not_start, 'no power'),
+    (cloud_that_does_not_stop, 'a thread is left'),
+])
+def test_cloud_that_fails_fails_the_scenario(run, make_cloud, reason):
+    results, told = run(passing, make_cloud=make_cloud)
+    assert [result.passed for result in results] == [False]
+    assert reason in told
+
+
+def test_interrupt_ends_the_run(run):
+    def interrupted(cloud, step):
+        """It is interrupted"""
+        with step('wait'):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(interrupted, passing)
+
+
+def test_table_has_a_line_for_each_result():
+    told = io.StringIO()
+    rich.console.Console(file=told, width=60).print(runner.table([
+        runner.Result('first', True, 1.25), runner.Result('other', False, 2)]))
+    rows = [line for line in told.getvalue().splitlines() if ' s ' in line]
+    assert len(rows) == 2
+    assert 'first' in rows[0] and 'passed' in rows[0] and '1.2 s' in rows[0]
+    assert 'other' in rows[1] and 'FAILED' in rows[1] and '2.0 s' in rows[1]
