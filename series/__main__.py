@@ -15,6 +15,7 @@
 import argparse
 import pathlib
 import re
+import signal
 import sys
 
 from series import build
@@ -180,8 +181,15 @@ def _parser():
     return parser
 
 
+def _ended(number, frame):
+    """Ends the process so that what it started is ended and cleaned up."""
+    sys.exit(128 + number)
+
+
 def main():
     args = _parser().parse_args()
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _ended)
     try:
         return args.call(args)
     except Problem as problem:
