@@ -38,9 +38,9 @@ def _parser() -> argparse.ArgumentParser:
     demo = commands.add_parser(
         'demo', help='run the scenarios on a cloud in one process',
         description='Start a Nova with the series applied, in this process '
-        'and with fake hypervisors, and run scenarios against its REST API, '
-        'each on a cloud of its own. Exits with 0 if all pass, 1 if any '
-        'fails, 2 if there is no such scenario.')
+        'and with fake hypervisors, and run scenarios against its REST API. '
+        'Exits with 0 if all pass, 1 if any fails, 2 if there is no such '
+        'scenario.')
     demo.add_argument(
         'names', nargs='*', metavar='NAME',
         help='a scenario; all of them if none is named')

@@ -15,6 +15,7 @@
 from collections import abc
 import contextlib
 import dataclasses
+import functools
 import time
 import traceback
 
@@ -28,11 +29,15 @@ from lab import expect
 from lab import scenarios
 
 
+MakeCloud = abc.Callable[
+    [], contextlib.AbstractContextManager[cloud_api.Cloud]]
+
+
 @dataclasses.dataclass(frozen=True)
 class Result:
     name: str
     passed: bool
-    #: how long the scenario took with its cloud, in seconds
+    #: how long it took, in seconds, with what the cloud needed around it
     seconds: float
 
 
@@ -68,18 +73,10 @@ class _Teller:
             self.say('ok', 'green', time.monotonic() - begun, text)
 
 
-def _run_one(
-    scenario: scenarios.Scenario,
-    make_cloud: abc.Callable[
-        [], contextlib.AbstractContextManager[cloud_api.Cloud]],
-    teller: _Teller,
-) -> str | None:
-    """Run a scenario on a cloud of its own. Tells why, if it failed."""
+def _try(act: abc.Callable[[], None]) -> str | None:
+    """Do something. Tells why, if it failed."""
     try:
-        with contextlib.ExitStack() as stack:
-            with teller.step('start a cloud'):
-                cloud = stack.enter_context(make_cloud())
-            scenario(cloud, teller.step)
+        act()
     except expect.Unexpected as exc:
         return str(exc)
     except exceptions.HttpException as exc:
@@ -89,33 +86,66 @@ def _run_one(
     return None
 
 
+class _Clouds:
+    """One cloud for scenario after scenario, another one after a failure.
+
+    What a scenario leaves behind when it fails must not spoil the next.
+    """
+
+    def __init__(self, make_cloud: MakeCloud, teller: _Teller):
+        self._make = make_cloud
+        self._teller = teller
+        self._stack = contextlib.ExitStack()
+        self._cloud: cloud_api.Cloud | None = None
+
+    def __enter__(self) -> '_Clouds':
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._stack.close()
+
+    def play(self, scenario: scenarios.Scenario) -> None:
+        if self._cloud is None:
+            with self._teller.step('start a cloud'):
+                self._cloud = self._stack.enter_context(self._make())
+        scenario(self._cloud, self._teller.step)
+
+    def stop(self) -> None:
+        self._cloud = None
+        with self._teller.step('stop the cloud'):
+            self._stack.close()
+
+
 def run(
     chosen: abc.Mapping[str, scenarios.Scenario],
-    make_cloud: abc.Callable[
-        [], contextlib.AbstractContextManager[cloud_api.Cloud]],
+    make_cloud: MakeCloud,
     console: rich.console.Console,
 ) -> list[Result]:
-    """Run each scenario on a cloud of its own.
+    """Run scenarios, each whether or not those before it have passed.
 
     :param chosen: the scenarios by name, in the order to run them
     :param make_cloud: makes a cloud that runs while it is entered
     :param console: where to tell how it goes
     """
     teller = _Teller(console)
+    last = list(chosen)[-1]
     results = []
-    for name, scenario in chosen.items():
-        console.print(
-            f'[bold]{name}[/]: '
-            f'{rich.markup.escape(scenarios.summary(scenario))}',
-            highlight=False, soft_wrap=True)
-        begun = time.monotonic()
-        reason = _run_one(scenario, make_cloud, teller)
-        seconds = time.monotonic() - begun
-        if reason is not None:
+    with _Clouds(make_cloud, teller) as clouds:
+        for name, scenario in chosen.items():
+            summary = rich.markup.escape(scenarios.summary(scenario))
             console.print(
-                f'  {rich.markup.escape(reason)}', highlight=False,
+                f'[bold]{name}[/]: {summary}', highlight=False,
                 soft_wrap=True)
-        results.append(Result(name, reason is None, seconds))
+            begun = time.monotonic()
+            reasons = [_try(functools.partial(clouds.play, scenario))]
+            if reasons[0] is not None or name == last:
+                reasons.append(_try(clouds.stop))
+            for reason in filter(None, reasons):
+                console.print(
+                    f'  {rich.markup.escape(reason)}', highlight=False,
+                    soft_wrap=True)
+            results.append(Result(
+                name, not any(reasons), time.monotonic() - begun))
     return results
 
 

@@ -80,7 +80,7 @@ def test_steps_are_told_in_plain_lines(run):
     lines = told.splitlines()
     assert lines[0] == 'passing: It passes'
     assert [line.split(' s  ')[1] for line in lines[1:]] == [
-        'start a cloud', 'one', 'two [of two]']
+        'start a cloud', 'one', 'two [of two]', 'stop the cloud']
     assert all(line.startswith('  ok ') for line in lines[1:])
     assert '\x1b' not in told
 
@@ -117,14 +117,48 @@ def test_cloud_that_fails_fails_the_scenario(run, make_cloud, reason):
     assert reason in told
 
 
-def test_interrupt_ends_the_run(run):
+def test_cloud_serves_until_a_scenario_fails(run):
+    clouds = []
+
+    @contextlib.contextmanager
+    def make_cloud():
+        cloud = object()
+        clouds.append(cloud)
+        yield cloud
+        clouds.append('stopped')
+
+    def before(cloud, step):
+        """It sees the cloud"""
+        clouds.append(cloud)
+
+    def after(cloud, step):
+        """It sees the cloud too"""
+        clouds.append(cloud)
+
+    run(before, failing, after, passing, make_cloud=make_cloud)
+    first, second = clouds[0], clouds[3]
+    assert clouds == [first, first, 'stopped', second, second, 'stopped']
+    assert first is not second
+
+
+def test_interrupt_ends_the_run_and_the_cloud(run):
+    stopped = []
+
+    @contextlib.contextmanager
+    def make_cloud():
+        try:
+            yield
+        finally:
+            stopped.append(True)
+
     def interrupted(cloud, step):
         """It is interrupted"""
         with step('wait'):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run(interrupted, passing)
+        run(interrupted, passing, make_cloud=make_cloud)
+    assert stopped
 
 
 def test_table_has_a_line_for_each_result():
