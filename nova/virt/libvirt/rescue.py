@@ -108,7 +108,11 @@ def get_disk_config(drvr, instance, guest_config, block_device_info):
         disk = drvr._get_guest_disk_config(
             instance, name, disk_info['mapping'], instance.flavor,
             image_type=image_type)
-        if disk.source_path not in attached_paths:
+        if disk.source_path in attached_paths:
+            continue
+        # A hard reboot makes a disk that is missing, so none is lost. One
+        # that has no path is not on this host.
+        if disk.source_path and os.path.exists(disk.source_path):
             config.devices.append(disk)
 
     if block_device_info:

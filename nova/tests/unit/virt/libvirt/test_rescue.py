@@ -180,6 +180,20 @@ class DiskInfoTest(RescueTestBase):
             ['disk', 'disk.config', 'disk.eph0', 'disk.rescue', 'disk.swap'],
             self._names())
 
+    def test_disk_that_is_missing(self):
+        self._write_all()
+        os.unlink(self._path('disk.swap'))
+        self._legacy_rescue()
+        self.assertNotIn('disk.swap', self._names())
+
+    def test_without_block_device_info(self):
+        self._write_all()
+        self._legacy_rescue()
+        self.block_device_info = None
+        self.assertEqual(
+            ['disk', 'disk.config', 'disk.config.rescue', 'disk.rescue',
+             'disk.swap'], self._names())
+
     def test_not_rescued_is_as_the_guest_is(self):
         self.instance.vm_state = vm_states.ACTIVE
         self._write_all()
