@@ -178,10 +178,15 @@ class Server:
                 self.id, ignore_missing=True),
             lambda seen: seen is None)
 
-    def allocations(self) -> dict[str, dict[str, int]]:
-        """What placement has the server use, by name of the host."""
+    def allocations(
+        self, consumer: str | None = None
+    ) -> dict[str, dict[str, int]]:
+        """What placement has the server use, by name of the host.
+
+        :param consumer: the uuid of a migration, for what that holds instead
+        """
         placement = self._admin.placement
-        response = placement.get(f'/allocations/{self.id}')
+        response = placement.get(f'/allocations/{consumer or self.id}')
         exceptions.raise_from_response(response)
         used = {}
         for provider, held in response.json()['allocations'].items():

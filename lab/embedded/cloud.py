@@ -30,6 +30,7 @@ from openstack import connection
 from lab import cloud
 from lab.embedded import hypervisor
 from lab.embedded import services
+from lab import expect
 
 CAPABILITY = 'supports_live_migrate_rescued'
 
@@ -93,9 +94,23 @@ class EmbeddedCloud:
         return self
 
     def __exit__(self, *exc_info: object) -> None:
-        for opened in self._connections.values():
-            opened.close()
-        self._down.close()
+        try:
+            # A service that stops leaves those without an answer that wait
+            # for one.
+            self._moves.release()
+            expect.wait_for(
+                'idle servers', self._busy, lambda busy: not busy,
+                timeout=services.RPC_TIMEOUT)
+        finally:
+            for opened in self._connections.values():
+                opened.close()
+            self._down.close()
+
+    def _busy(self) -> dict[str, str]:
+        """The tasks that servers are busy with, by the id of the server."""
+        servers = self.connect().compute.servers(all_projects=True)
+        return {server.id: server.task_state
+                for server in servers if server.task_state}
 
     def connect(self, user: str = 'admin') -> connection.Connection:
         if user not in self._connections:

@@ -103,9 +103,10 @@ class Migrations(fixtures.Fixture):
                 ('abortJob', abort_job)):
             self.useFixture(fixtures.MonkeyPatch(
                 f'nova.tests.fixtures.libvirt.Domain.{name}', function))
-        self.addCleanup(self._release_all)
+        self.addCleanup(self.release)
 
-    def _release_all(self) -> None:
+    def release(self) -> None:
+        """Let every move that is held go on."""
         for held in self._held.values():
             held.release()
 

@@ -25,6 +25,9 @@ from nova import objects
 from nova.tests.functional.libvirt import base
 from nova.virt.libvirt import utils as libvirt_utils
 
+RPC_TIMEOUT = 20
+"""Seconds that a service waits for the answer of another."""
+
 
 def _create_image(
     driver, context, instance, disk_mapping, *args, suffix='', **kwargs
@@ -84,6 +87,9 @@ class Services(base.ServersTestBase):
     def _setup_services(self) -> None:
         # Nova's tests keep the log in memory, and nowhere else.
         self.useFixture(fixtures.LogHandler(self._log, nuke_handlers=False))
+        # Nova lets some calls take half an hour.
+        self.flags(
+            rpc_response_timeout=RPC_TIMEOUT, long_rpc_timeout=RPC_TIMEOUT)
         super()._setup_services()
 
     def directory(self, server_id: str) -> pathlib.Path:

@@ -46,6 +46,11 @@ def _check_place(
     expect.equal(
         'the hosts whose resources the server uses',
         set(server.allocations()), {host})
+    for migration in server.migrations():
+        expect.wait_for(
+            'return of what the migration held',
+            lambda: server.allocations(migration['uuid']),
+            lambda held: not held)
 
 
 def _check_in_rescue(server: servers.Server) -> None:
@@ -103,10 +108,12 @@ def _migrate(
             'the resources it uses', server.allocations()[destination], usage)
 
     with step('the live migration is recorded as one of its actions'):
-        events = server.actions()['live-migration']['events']
-        expect.equal(
-            'the results of its events',
-            {event['result'] for event in events}, {'Success'})
+        expect.wait_for(
+            'success of all its events',
+            lambda: {event['event']: event['result'] for event
+                     in server.actions()['live-migration']['events']},
+            lambda events: set(events.values()) == {'Success'},
+            lambda events: 'Error' in events.values())
 
     _unrescue(cloud, step, server, destination)
 

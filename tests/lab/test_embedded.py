@@ -178,6 +178,15 @@ def test_nothing_leaks_from_one_cloud_to_the_next(make):
         assert second.files(second.hosts()[0], server.id) == set()
 
 
+def test_cloud_stops_while_a_server_moves(make):
+    with make() as cloud:
+        source, destination = cloud.hosts()
+        server = servers.boot(cloud, source)
+        server.live_migrate(destination, LIVE_MIGRATE)
+    with make() as cloud:
+        servers.boot(cloud, source).delete()
+
+
 def test_cloud_that_does_not_start_leaves_nothing(make, monkeypatch):
     from lab.embedded import services
 
