@@ -12,12 +12,16 @@
 
 """Which compute hosts can live-migrate a rescued server."""
 
+from keystoneauth1 import exceptions as ks_exc
 import os_traits
+from oslo_log import log as logging
 
 from nova.compute import vm_states
 from nova import exception
 from nova.i18n import _
 from nova import objects
+
+LOG = logging.getLogger(__name__)
 
 LIVE_MIGRATE_TRAIT = os_traits.normalize_name('COMPUTE_LIVE_MIGRATE_RESCUED')
 """Trait of the nodes whose driver has ``supports_live_migrate_rescued``."""
@@ -45,15 +49,29 @@ def check_live_migrate(context, reportclient, instance, host, role):
     if instance.vm_state != vm_states.RESCUED:
         return
 
-    node = objects.ComputeNode.get_first_node_by_host_for_old_compat(
-        context, host)
-    service = objects.Service.get_by_compute_host(context, host)
-    if service.version < MIN_COMPUTE_LIVE_MIGRATE:
-        reason = _('its nova-compute service is not upgraded yet')
-    elif LIVE_MIGRATE_TRAIT not in reportclient.get_provider_traits(
-            context, node.uuid).traits:
-        reason = _('its virt driver does not have the capability')
+    if host == instance.host:
+        node = objects.ComputeNode.get_by_host_and_nodename(
+            context, host, instance.node)
     else:
-        return
-    raise exception.LiveMigrateRescuedNotSupported(
-        role=role, node=node.hypervisor_hostname, reason=reason)
+        node = objects.ComputeNode.get_first_node_by_host_for_old_compat(
+            context, host)
+    reason = _why_not(context, reportclient, node)
+    if reason:
+        raise exception.LiveMigrateRescuedNotSupported(
+            role=role, node=node.hypervisor_hostname, reason=reason)
+
+
+def _why_not(context, reportclient, node):
+    service = objects.Service.get_by_compute_host(context, node.host)
+    if service.version < MIN_COMPUTE_LIVE_MIGRATE:
+        return _('its nova-compute service is not upgraded yet')
+    try:
+        traits = reportclient.get_provider_traits(context, node.uuid).traits
+    except (exception.ResourceProviderTraitRetrievalFailed,
+            ks_exc.ClientException) as e:
+        LOG.warning('Failed to get the traits of compute node %s: %s',
+                    node.uuid, e)
+        return _('placement does not tell its traits, try again later')
+    if LIVE_MIGRATE_TRAIT not in traits:
+        return _('its virt driver does not have the capability')
+    return None

@@ -25,6 +25,7 @@ that no block job copies.
 import os
 import re
 
+from lxml import etree
 from oslo_concurrency import processutils
 from oslo_log import log as logging
 from oslo_utils import excutils
@@ -34,7 +35,9 @@ from nova.compute import vm_states
 import nova.conf
 from nova import exception
 from nova.i18n import _
+from nova.objects import fields
 from nova.virt import driver
+from nova.virt import hardware
 from nova.virt.libvirt import blockinfo
 from nova.virt.libvirt import config as vconfig
 from nova.virt.libvirt import imagecache
@@ -62,7 +65,8 @@ def volume_devices(disks, block_device_mapping):
     """Find the volumes among the disks of a rescue guest.
 
     The serial of a disk tells: it is the id of the volume, or the serial that
-    the connection_info has kept from an earlier volume.
+    the connection_info has kept from an earlier volume. A LUN has no serial,
+    but only a volume is a LUN.
 
     :param disks: the disks of the guest (list of LibvirtConfigGuestDisk)
     :param block_device_mapping: the volumes of the instance (list of
@@ -74,7 +78,8 @@ def volume_devices(disks, block_device_mapping):
         serials.add(vol.volume_id)
         serials.add((vol['connection_info'] or {}).get('serial'))
     serials.discard(None)
-    return {disk.target_dev for disk in disks if disk.serial in serials}
+    return {disk.target_dev for disk in disks
+            if disk.serial in serials or disk.source_device == 'lun'}
 
 
 def get_disk_config(drvr, instance, guest_config, block_device_info):
@@ -84,21 +89,23 @@ def get_disk_config(drvr, instance, guest_config, block_device_info):
     :param instance: the rescued Instance
     :param guest_config: LibvirtConfigGuest of the running rescue guest
     :param block_device_info: block device info of the instance (dict or None)
-    :returns: a LibvirtConfigGuest with the disks of the rescue guest followed
-        by the local disks that it leaves out, and a block device info with
-        those volumes only that the guest has
+    :returns: a LibvirtConfigGuest with the local disks of the rescue guest
+        followed by those that it leaves out, and a block device info without
+        volumes, for no disk of the config is one
     """
-    attached = [
-        device for device in guest_config.devices
-        if isinstance(device, vconfig.LibvirtConfigGuestDisk)]
-    attached_paths = {disk.source_path for disk in attached}
-    disk_info = blockinfo.get_disk_info(
-        CONF.libvirt.virt_type, instance, instance.image_meta,
-        block_device_info)
+    disks = [device for device in guest_config.devices
+             if isinstance(device, vconfig.LibvirtConfigGuestDisk)]
+    volumes = volume_devices(
+        disks, driver.block_device_info_get_mapping(block_device_info))
     config = vconfig.LibvirtConfigGuest()
     config.name = guest_config.name
     config.os_type = guest_config.os_type
-    config.devices = list(attached)
+    config.devices = [disk for disk in disks if disk.target_dev not in volumes]
+
+    attached_paths = {disk.source_path for disk in config.devices}
+    disk_info = blockinfo.get_disk_info(
+        CONF.libvirt.virt_type, instance, instance.image_meta,
+        block_device_info)
     for name in disk_info['mapping']:
         if not _SERVER_FILE.fullmatch(name):
             continue
@@ -116,28 +123,25 @@ def get_disk_config(drvr, instance, guest_config, block_device_info):
             config.devices.append(disk)
 
     if block_device_info:
-        mapping = driver.block_device_info_get_mapping(block_device_info)
-        names = volume_devices(attached, mapping)
-        block_device_info = dict(
-            block_device_info,
-            block_device_mapping=[
-                vol for vol in mapping
-                if vol['mount_device'].rpartition('/')[2] in names])
+        block_device_info = dict(block_device_info, block_device_mapping=[])
     return config, block_device_info
 
 
-def check_source(guest, block_device_info, migrate_data):
+def check_source(instance, guest, block_device_info, migrate_data):
     """Plan at the source what a live migration has to carry.
 
     Sets ``migrate_data.rescue_files``.
 
+    :param instance: the rescued Instance
     :param guest: the running rescue guest (nova.virt.libvirt.guest.Guest)
     :param block_device_info: block device info of the instance (dict or None)
     :param migrate_data: LibvirtLiveMigrateData, of which it is already known
         which storage is shared
-    :raises nova.exception.MigrationPreCheckError: if the server has a disk
-        that can not be carried
+    :raises nova.exception.MigrationPreCheckError: if the server has a disk,
+        or firmware or TPM state, that can not be carried
     """
+    _check_state_outside_of_disks(instance, guest)
+
     migrate_data.rescue_files = []
     if migrate_data.is_shared_instance_path:
         return
@@ -163,6 +167,38 @@ def check_source(guest, block_device_info, migrate_data):
         name for name in os.listdir(instance_dir)
         if _SERVER_FILE.fullmatch(name) and
         os.path.join(instance_dir, name) not in copied_by_block_job)
+
+
+def _check_state_outside_of_disks(instance, guest):
+    """Check that libvirt will migrate the TPM and the UEFI variables.
+
+    libvirt migrates what the guest has, and a rescue guest has what the rescue
+    image asks for. The files are libvirt's own: not even a shared instance
+    directory has them.
+
+    :raises nova.exception.MigrationPreCheckError: if the server has a state
+        that its rescue guest does not have
+    """
+    image_meta = instance.image_meta
+    domain = etree.fromstring(guest.get_xml_desc())
+    if (hardware.get_vtpm_constraint(instance.flavor, image_meta) and
+            domain.find('devices/tpm') is None):
+        raise exception.MigrationPreCheckError(reason=_(
+            'The rescue guest has no TPM, so the state of the TPM of the '
+            'server would stay behind. Unrescue the server, or rescue it '
+            'with an image that asks for a TPM.'))
+
+    firmware = image_meta.properties.get('hw_firmware_type')
+    if firmware is None and (libvirt_utils.get_arch(image_meta) ==
+                             fields.Architecture.AARCH64):
+        firmware = fields.FirmwareType.UEFI
+    if (firmware == fields.FirmwareType.UEFI and
+            not image_meta.properties.get('hw_firmware_stateless') and
+            domain.find('os/nvram') is None):
+        raise exception.MigrationPreCheckError(reason=_(
+            'The rescue guest has no UEFI variables, so those of the server '
+            'would stay behind. Unrescue the server, or rescue it with an '
+            'image that asks for UEFI.'))
 
 
 def fetch(drvr, context, instance, instance_dir, disk_info, migrate_data):
@@ -196,10 +232,11 @@ def fetch(drvr, context, instance, instance_dir, disk_info, migrate_data):
             continue
         name = os.path.basename(info['path'])
         path = os.path.join(instance_dir, name)
-        if name in migrate_data.rescue_files:
-            _flatten(drvr, instance, path, info)
-        elif name == 'disk.rescue':
+        if name == 'disk.rescue':
             _cache_backing_file(drvr, context, instance, path, info)
+        elif (name in migrate_data.rescue_files and
+                info['backing_file'].startswith(('ephemeral', 'swap'))):
+            _flatten(drvr, instance, path, info)
 
 
 def _flatten(drvr, instance, path, info):
@@ -262,6 +299,9 @@ def _copy_from(host, src, dest):
     try:
         libvirt_utils.copy_image(src=src, dest=part, host=host, receive=True)
         os.rename(part, dest)
+        LOG.info('Copied %(bytes)d bytes of a rescued server from %(host)s '
+                 'to %(path)s', {'bytes': os.path.getsize(dest),
+                                 'host': host, 'path': dest})
     except Exception:
         with excutils.save_and_reraise_exception():
             fileutils.delete_if_exists(part)

@@ -12,6 +12,8 @@
 
 from unittest import mock
 
+import ddt
+from keystoneauth1 import exceptions as ks_exc
 import os_traits
 from oslo_utils.fixture import uuidsentinel as uuids
 
@@ -25,13 +27,14 @@ from nova import test
 from nova.tests.unit import fake_instance
 
 
+@ddt.ddt
 class CheckLiveMigrateTest(test.NoDBTestCase):
 
     def setUp(self):
         super().setUp()
         self.context = context.get_admin_context()
         self.instance = fake_instance.fake_instance_obj(
-            self.context, vm_state=vm_states.RESCUED)
+            self.context, vm_state=vm_states.RESCUED, host='host0')
         self.reportclient = mock.create_autospec(
             report.SchedulerReportClient, instance=True)
         self._traits(rescue.LIVE_MIGRATE_TRAIT)
@@ -39,6 +42,9 @@ class CheckLiveMigrateTest(test.NoDBTestCase):
             host='host1', hypervisor_hostname='node1', uuid=uuids.node1)
         self.get_node = mock.patch.object(
             objects.ComputeNode, 'get_first_node_by_host_for_old_compat',
+            return_value=node).start()
+        self.get_own_node = mock.patch.object(
+            objects.ComputeNode, 'get_by_host_and_nodename',
             return_value=node).start()
         self.service = mock.Mock(
             spec=objects.Service, version=rescue.MIN_COMPUTE_LIVE_MIGRATE)
@@ -66,6 +72,26 @@ class CheckLiveMigrateTest(test.NoDBTestCase):
         self.get_service.assert_called_once_with(self.context, 'host1')
         self.reportclient.get_provider_traits.assert_called_once_with(
             self.context, uuids.node1)
+
+    def test_the_node_of_the_instance(self):
+        """Its host may have several."""
+        self.instance.host = 'host1'
+        self.instance.node = 'node1'
+        self._check()
+        self.get_own_node.assert_called_once_with(
+            self.context, 'host1', 'node1')
+        self.get_node.assert_not_called()
+
+    @ddt.data(
+        exception.ResourceProviderTraitRetrievalFailed(uuid=uuids.node1),
+        ks_exc.ConnectFailure())
+    def test_placement_does_not_tell(self, error):
+        self.reportclient.get_provider_traits.side_effect = error
+        self._assert_refused(
+            'source',
+            'The source node node1 does not support the live migration of '
+            'rescued servers: placement does not tell its traits, try again '
+            'later.')
 
     def test_not_rescued(self):
         self._traits()

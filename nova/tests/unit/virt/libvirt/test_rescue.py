@@ -133,22 +133,29 @@ class RescueTestBase(test.NoDBTestCase):
             self._disk('disk', 'vdb', driver_format=driver_format) +
             self._disk('disk.config.rescue', 'hda', '<readonly/>'))
 
-    def _stable_rescue(self):
+    def _lun(self, dev):
+        """A volume whose disk has no serial."""
+        return f"""
+            <disk type="block" device="lun">
+              <source dev="/dev/sdx"/><target dev="{dev}" bus="scsi"/>
+            </disk>"""
+
+    def _stable_rescue(self, volume=None):
         return self._guest(
-            self._disk('disk', 'vda') + self._volume('vdb') +
+            self._disk('disk', 'vda') + (volume or self._volume('vdb')) +
             self._disk('disk.eph0', 'vdc') + self._disk('disk.swap', 'vdd') +
             self._disk('disk.config', 'hda', '<readonly/>') +
             self._disk('disk.rescue', 'vde'))
 
-    def _guest(self, disks):
-        """Make the driver find a guest that has these disks."""
+    def _guest(self, disks, firmware=''):
+        """Make the driver find a guest that has these devices."""
         domain = mock.create_autospec(fakelibvirt.Domain, instance=True)
         domain.XMLDesc.return_value = f"""
             <domain type="kvm"><name>{self.instance.name}</name>
-            <uuid>{uuids.server}</uuid><devices>{disks}</devices></domain>"""
+            <uuid>{uuids.server}</uuid><os><type>hvm</type>{firmware}</os>
+            <devices>{disks}</devices></domain>"""
         guest = libvirt_guest.Guest(domain)
-        self.useFixture(fixtures.MockPatchObject(
-            self.drvr._host, 'get_guest', return_value=guest))
+        self.drvr._host.get_guest = lambda instance: guest
         return guest
 
     def _migrate_data(self, **kwargs):
@@ -179,6 +186,15 @@ class DiskInfoTest(RescueTestBase):
         self.assertEqual(
             ['disk', 'disk.config', 'disk.eph0', 'disk.rescue', 'disk.swap'],
             self._names())
+
+    def test_stable_rescue_with_volumes_under_other_names(self):
+        """Neither a LUN nor a volume is a disk, nor is its name's disk one."""
+        self._write_all()
+        for volume in (self._lun('sda'), self._volume('vdf')):
+            self._stable_rescue(volume)
+            self.assertEqual(
+                ['disk', 'disk.config', 'disk.eph0', 'disk.rescue',
+                 'disk.swap'], self._names())
 
     def test_disk_that_is_missing(self):
         self._write_all()
@@ -222,6 +238,11 @@ class BlockJobTest(RescueTestBase):
         self.assertEqual(['vda', 'vdc', 'vdd', 'vde'], devices)
         self.assertNotIn('/dev/sdx', paths)
 
+    def test_stable_rescue_leaves_a_lun_out(self):
+        self.assertEqual(
+            ['vda', 'vdc', 'vdd', 'vde'],
+            self._devices(self._stable_rescue(self._lun('sda')))[1])
+
     def test_volume_that_kept_an_earlier_serial(self):
         self.volume.volume_id = uuids.migrated_volume
         self.assertEqual(
@@ -234,7 +255,8 @@ class CheckSourceTest(RescueTestBase):
 
     def _files(self, guest, **kwargs):
         migrate_data = self._migrate_data(**kwargs)
-        rescue.check_source(guest, self.block_device_info, migrate_data)
+        rescue.check_source(
+            self.instance, guest, self.block_device_info, migrate_data)
         return migrate_data.rescue_files
 
     def test_legacy_rescue(self):
@@ -249,6 +271,35 @@ class CheckSourceTest(RescueTestBase):
         self.assertEqual(
             ['disk.config', 'kernel.rescue'],
             self._files(self._stable_rescue()))
+
+    def test_stable_rescue_with_a_lun(self):
+        self._write_all()
+        self.assertIn(
+            'disk.config', self._files(self._stable_rescue(self._lun('sda'))))
+
+    def _assert_refused(self, what, guest):
+        for shared in (True, False):
+            exc = self.assertRaises(
+                exception.MigrationPreCheckError, self._files, guest,
+                is_shared_instance_path=shared)
+            self.assertIn('The rescue guest has no ' + what, str(exc))
+
+    def test_tpm(self):
+        self.instance.system_metadata.update({
+            'image_hw_tpm_version': '2.0', 'image_hw_tpm_model': 'tpm-tis'})
+        self._assert_refused('TPM', self._legacy_rescue())
+        self._files(self._guest('<tpm model="tpm-tis"/>'))
+
+    def test_uefi(self):
+        self.instance.system_metadata['image_hw_firmware_type'] = 'uefi'
+        self._assert_refused('UEFI variables', self._legacy_rescue())
+        self._files(self._guest('', '<nvram>/nvram/server_VARS.fd</nvram>'))
+        self.instance.system_metadata['image_hw_firmware_stateless'] = 'true'
+        self._files(self._legacy_rescue())
+
+    def test_uefi_is_the_default_of_aarch64(self):
+        self.instance.system_metadata['image_hw_architecture'] = 'aarch64'
+        self._assert_refused('UEFI variables', self._legacy_rescue())
 
     def test_shared_instance_path(self):
         self._write_all()
@@ -332,7 +383,8 @@ class PreLiveMigrationTest(RescueTestBase):
                 self.instance, self.block_device_info)
         if migrate_data is None:
             migrate_data = self._migrate_data()
-            rescue.check_source(guest, self.block_device_info, migrate_data)
+            rescue.check_source(
+                self.instance, guest, self.block_device_info, migrate_data)
         shutil.move(self.instances_path, self.source_path)
         os.mkdir(self.instances_path)
         with mock.patch.object(self.drvr, '_connect_volume'):
@@ -406,6 +458,20 @@ class PreLiveMigrationTest(RescueTestBase):
             'the image of the server', self._cached(uuids.server_image))
         self.assertEqual('on ' + self.cache_name,
                          self._read(self._path('disk.rescue')))
+
+    def test_backing_file_of_a_read_only_rescue_disk(self):
+        """A rescue from a cdrom: the disk is copied, its image is not."""
+        info = self._qcow2_disk_info(uuids.rescue_image)
+        self.instance.system_metadata[rescue.RESCUE_IMAGE_ID] = (
+            uuids.rescue_image)
+        guest = self._guest(
+            self._disk('disk', 'vda', driver_format='qcow2') +
+            self._disk('disk.rescue', 'hda', '<readonly/>', 'qcow2'))
+        with mock.patch.object(processutils, 'execute') as mock_execute:
+            self._pre_live_migration(guest, info)
+        mock_execute.assert_not_called()
+        self.assertEqual('disk.rescue', self._read(self._path('disk.rescue')))
+        self.assertEqual('the rescue image', self._cached(uuids.rescue_image))
 
     def test_backing_file_when_the_rescue_image_is_gone(self):
         info = self._qcow2_disk_info(uuids.rescue_image)
