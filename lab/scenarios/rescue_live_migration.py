@@ -12,6 +12,7 @@
 
 """Live migration of servers that are in rescue."""
 
+from collections import abc
 import contextlib
 
 from lab import cloud as cloud_api
@@ -208,16 +209,28 @@ def no_capable_destination(
     _unrescue(cloud, step, server, source)
 
 
-def unrescue_during_migration(
+@contextlib.contextmanager
+def _moving(
     cloud: cloud_api.Cloud, step: scenarios.Step
-) -> None:
-    """While it moves, a server cannot be unrescued"""
+) -> abc.Iterator[tuple[servers.Server, str, str]]:
+    """Hold the migration of a rescued server while the block runs.
+
+    :returns: the server, the host it was on and the host it moves to
+    """
     source, destination = cloud.hosts()[:2]
     server = _rescued(cloud, step, source)
     with cloud.migration_held(server.id) as migration:
         with step(f'live-migrate it to {destination}'):
             server.live_migrate(destination)
             migration.wait_until_running()
+        yield server, source, destination
+
+
+def unrescue_during_migration(
+    cloud: cloud_api.Cloud, step: scenarios.Step
+) -> None:
+    """While it moves, a server cannot be unrescued"""
+    with _moving(cloud, step) as (server, source, destination):
         with step('unrescue it on the way: refused with 409'):
             with expect.refused(409) as refusal:
                 server.act({'unrescue': None})
@@ -244,12 +257,7 @@ def failed_migration(cloud: cloud_api.Cloud, step: scenarios.Step) -> None:
 
 def abort_migration(cloud: cloud_api.Cloud, step: scenarios.Step) -> None:
     """An aborted migration leaves the server in rescue where it was"""
-    source, destination = cloud.hosts()[:2]
-    server = _rescued(cloud, step, source)
-    with cloud.migration_held(server.id) as migration:
-        with step(f'live-migrate it to {destination}'):
-            server.live_migrate(destination)
-            migration.wait_until_running()
+    with _moving(cloud, step) as (server, source, destination):
         with step('abort the migration'):
             server.wait_for_migration('running')
             server.abort_migration()
@@ -263,12 +271,7 @@ def force_complete_migration(
     cloud: cloud_api.Cloud, step: scenarios.Step
 ) -> None:
     """A migration that does not end can be forced to complete"""
-    source, destination = cloud.hosts()[:2]
-    server = _rescued(cloud, step, source)
-    with cloud.migration_held(server.id) as migration:
-        with step(f'live-migrate it to {destination}'):
-            server.live_migrate(destination)
-            migration.wait_until_running()
+    with _moving(cloud, step) as (server, source, destination):
         with step('force the migration to complete'):
             server.wait_for_migration('running')
             server.force_complete_migration()
