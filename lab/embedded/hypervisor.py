@@ -27,6 +27,10 @@ from nova.tests.fixtures import libvirt as fakelibvirt
 from lab import expect
 
 
+_OPERATION_ABORTED = 78
+"""libvirt's code for that, which the fake one does not have."""
+
+
 def _error(message: str, code: int) -> Exception:
     return fakelibvirt.make_libvirtError(
         fakelibvirt.libvirtError, message, error_code=code,
@@ -122,7 +126,7 @@ class Migrations(fixtures.Fixture):
                 domain._job_type = fakelibvirt.VIR_DOMAIN_JOB_CANCELLED
                 raise _error(
                     'operation aborted: migration out job: canceled by client',
-                    fakelibvirt.VIR_ERR_OPERATION_ABORTED)
+                    _OPERATION_ABORTED)
         source = domain._connection
         destination = self._connections[parse.urlsplit(dconnuri).hostname]
         moved = destination.defineXML(params['destination_xml'])
