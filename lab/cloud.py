@@ -39,7 +39,10 @@ class Guest:
 
 
 class HeldMigration(Protocol):
-    """A live migration that copies memory and does not end by itself."""
+    """A live migration that copies memory and does not end by itself.
+
+    Forced to complete, it ends.
+    """
 
     def wait_until_running(self) -> None:
         """Wait until the guest's memory is being copied.
@@ -55,6 +58,8 @@ class Cloud(Protocol):
     rescue_image: str
     #: id of the flavor of the servers
     flavor: str
+    #: id of a flavor with more memory and a larger disk
+    larger_flavor: str
 
     def connect(self, user: str = 'admin') -> connection.Connection:
         """A connection as 'admin' (operator) or 'member' (owner of servers).
@@ -65,11 +70,37 @@ class Cloud(Protocol):
     def hosts(self) -> abc.Sequence[str]:
         """Names of the compute hosts of one cell, at least two of them."""
 
+    def other_cell_hosts(self) -> abc.Sequence[str]:
+        """Names of the compute hosts of another cell, at least one."""
+
+    def cell_of(self, server_id: str) -> str:
+        """Name of the cell that the API looks for a server in.
+
+        :raises CannotTell: if no server ever moves to another
+        """
+
+    def records(self, server_id: str) -> dict[str, bool]:
+        """Names of the cells whose databases have a server.
+
+        With each goes whether the API shows what that cell has.
+
+        :raises CannotTell: if no server ever moves to another
+        """
+
+    def require_disk_copies(self) -> None:
+        """Make sure that hosts can copy the disks of a server.
+
+        :raises CannotTell: if they have none, or cannot
+        """
+
     def guest(self, host: str, server_id: str) -> Guest | None:
         """The guest of a server on a host; None if the host has none."""
 
     def files(self, host: str, server_id: str) -> set[str]:
         """Names of the files in the server's directory on a host."""
+
+    def shared_files(self) -> bool:
+        """Whether the server's directory is the same on all hosts."""
 
     def put_file(
         self, host: str, server_id: str, name: str, text: str
@@ -77,12 +108,28 @@ class Cloud(Protocol):
         """Write a file to the server's directory on a host."""
 
     def console(self, server_id: str) -> str:
-        """What the guest has written to its serial console since it booted.
+        """What the guest has written to its serial console on its host.
 
-        An image writes its own id there when it boots.
+        Begins anew when the guest boots, and when it comes from another host.
+        See lab.guest for what the guests write.
 
         :raises CannotTell: if there is no real guest
         """
+
+    def type(self, host: str, server_id: str, line: str) -> None:
+        """Type a line on the serial console of a guest, which answers it.
+
+        :raises CannotTell: if there is no real guest
+        """
+
+    def upload_rescue_image(self) -> str:
+        """Upload a copy of the rescue image, of which no host has the data.
+
+        :returns: its id
+        """
+
+    def delete_image(self, image: str) -> None:
+        """Delete an image from the image service."""
 
     def migration_fails(self, server_id: str) -> AbstractContextManager[None]:
         """Let the hypervisor fail to move the guest of a server."""
@@ -96,7 +143,25 @@ class Cloud(Protocol):
         """
 
     def incapable(self, *hosts: str) -> AbstractContextManager[None]:
-        """Take from hosts the ability to live-migrate rescued servers."""
+        """Take from hosts the ability to live-migrate rescued servers.
+
+        They are as if they had never had it.
+        """
 
     def not_upgraded(self, host: str) -> AbstractContextManager[None]:
-        """Let the compute service of a host be of the release before."""
+        """Let the compute service of a host be of the release before.
+
+        It has gone back to that: Placement still tells of the ability.
+        """
+
+    def host_down(self, host: str) -> AbstractContextManager[None]:
+        """Let a host fail, with its guests, and tell the API that it did.
+
+        At exit it comes back, and its guests stay off.
+        """
+
+    def audit_placement(self, delete: bool = False) -> str:
+        """What `nova-manage placement audit` tells of orphaned allocations.
+
+        :param delete: whether it is to delete them
+        """

@@ -22,10 +22,11 @@ from openstack import exceptions
 
 T = TypeVar('T')
 
-TIMEOUT = 60.0
+TIMEOUT = 120.0
 """Seconds that a scenario waits for anything, unless it says otherwise."""
 
-_INTERVAL = 0.1
+_FIRST_PAUSE = 0.1
+_LONGEST_PAUSE = 1.0
 
 
 class Unexpected(Exception):
@@ -49,6 +50,7 @@ def wait_for(
     failed: abc.Callable[[T], bool] = lambda seen: False,
     tell: abc.Callable[[T], str] = str,
     timeout: float = TIMEOUT,
+    longest_pause: float = _LONGEST_PAUSE,
 ) -> T:
     """Look again and again until what is seen is what is wanted.
 
@@ -58,10 +60,12 @@ def wait_for(
     :param failed: whether it will never be any more
     :param tell: what was seen, in words
     :param timeout: seconds
+    :param longest_pause: seconds between two looks, at most
     :returns: what was seen last
     :raises Unexpected: if it does not come in time, or has failed
     """
     end = time.monotonic() + timeout
+    pause = _FIRST_PAUSE
     while True:
         seen = look()
         if wanted(seen):
@@ -72,7 +76,9 @@ def wait_for(
             raise Unexpected(
                 f'{what}: not within {timeout:.0f} s, last '
                 f'seen {tell(seen)}')
-        time.sleep(_INTERVAL)
+        time.sleep(pause)
+        # What takes long must not be slowed down by looking at it.
+        pause = min(pause * 1.2, longest_pause)
 
 
 @dataclasses.dataclass

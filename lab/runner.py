@@ -36,9 +36,12 @@ MakeCloud = abc.Callable[
 @dataclasses.dataclass(frozen=True)
 class Result:
     name: str
-    passed: bool
+    #: None if the cloud cannot tell
+    passed: bool | None
     #: how long it took, in seconds, with what the cloud needed around it
     seconds: float
+    #: why the cloud cannot tell
+    reason: str = ''
 
 
 class _Teller:
@@ -74,13 +77,18 @@ class _Teller:
 
 
 def _try(act: abc.Callable[[], None]) -> str | None:
-    """Do something. Tells why, if it failed."""
+    """Do something. Tells why, if it failed.
+
+    :raises lab.cloud.CannotTell: if the cloud cannot do it
+    """
     try:
         act()
     except expect.Unexpected as exc:
         return str(exc)
     except exceptions.HttpException as exc:
         return f'the API answered {exc.status_code}: {exc.details or exc}'
+    except cloud_api.CannotTell:
+        raise
     except Exception:
         return f'the scenario broke:\n{traceback.format_exc()}'
     return None
@@ -137,16 +145,32 @@ def run(
                 f'[bold]{name}[/]: {summary}', highlight=False,
                 soft_wrap=True)
             begun = time.monotonic()
-            reasons = [_try(functools.partial(clouds.play, scenario))]
-            if reasons[0] is not None or name == last:
+            reasons, untold = [], ''
+            try:
+                reasons.append(_try(functools.partial(clouds.play, scenario)))
+            except cloud_api.CannotTell as exc:
+                untold = str(exc)
+                teller.say('-', 'dim', time.monotonic() - begun,
+                           f'this cloud cannot tell, {untold}')
+            if any(reasons) or name == last:
                 reasons.append(_try(clouds.stop))
             for reason in filter(None, reasons):
                 console.print(
                     f'  {rich.markup.escape(reason)}', highlight=False,
                     soft_wrap=True)
-            results.append(Result(
-                name, not any(reasons), time.monotonic() - begun))
+            seconds = time.monotonic() - begun
+            if untold and not any(reasons):
+                results.append(Result(name, None, seconds, untold))
+            else:
+                results.append(Result(name, not any(reasons), seconds))
     return results
+
+
+def _outcome(result: Result) -> str:
+    """What came of a scenario, for the table."""
+    if result.passed is None:
+        return f'[dim]cannot tell: {rich.markup.escape(result.reason)}[/]'
+    return '[green]passed[/]' if result.passed else '[bold red]FAILED[/]'
 
 
 def table(results: list[Result]) -> rich.table.Table:
@@ -155,7 +179,25 @@ def table(results: list[Result]) -> rich.table.Table:
     shown.add_column('time', justify='right')
     for result in results:
         shown.add_row(
-            result.name,
-            '[green]passed[/]' if result.passed else '[bold red]FAILED[/]',
-            f'{result.seconds:.1f} s')
+            result.name, _outcome(result), f'{result.seconds:.1f} s')
     return shown
+
+
+def play(
+    chosen: abc.Mapping[str, scenarios.Scenario],
+    make_cloud: MakeCloud,
+    console: rich.console.Console,
+) -> int:
+    """Run scenarios, and tell what came of them. Returns the exit code."""
+    begun = time.monotonic()
+    results = run(chosen, make_cloud, console)
+    console.print(table(results))
+    outcomes = [result.passed for result in results]
+    failed = outcomes.count(False)
+    counts = [f'{outcomes.count(True)} passed', f'{failed} failed']
+    if None in outcomes:
+        counts.append(f'{outcomes.count(None)} this cloud cannot tell')
+    console.print(
+        f'{", ".join(counts)} in {time.monotonic() - begun:.0f} s',
+        highlight=False)
+    return 1 if failed else 0

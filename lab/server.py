@@ -23,6 +23,10 @@ from openstack import exceptions
 
 from lab import cloud as cloud_api
 from lab import expect
+from lab import guest as guests
+
+NAME = 'demo'
+"""The name of the servers that scenarios boot."""
 
 RELEASED = '2.104'
 """The latest microversion of the release that the series stands on."""
@@ -77,9 +81,13 @@ class Server:
             f'/servers/{self.id}/action', json=body,
             microversion=microversion))
 
-    def rescue(self) -> None:
-        """Rescue with the cloud's rescue image and wait for it."""
-        self.act({'rescue': {'rescue_image_ref': self._rescue_image}})
+    def rescue(self, image: str | None = None) -> None:
+        """Rescue and wait for it.
+
+        :param image: id of an image; the cloud's rescue image if none
+        """
+        self.act(
+            {'rescue': {'rescue_image_ref': image or self._rescue_image}})
         self.wait_for_status('RESCUE')
 
     def unrescue(self) -> None:
@@ -98,16 +106,61 @@ class Server:
             microversion, as_admin=True)
         self._earlier_migrations = earlier
 
-    def migrations(self) -> list[dict[str, Any]]:
-        """All live migrations of the server, the latest first."""
+    def migrate(self, host: str | None = None) -> None:
+        """Cold-migrate, to the scheduler's choice if no host, and wait."""
+        self.act({'migrate': {'host': host}}, as_admin=True)
+        self.wait_for_status('VERIFY_RESIZE')
+
+    def resize(self, flavor: str, as_admin: bool = False) -> None:
+        """Resize and wait until that can be confirmed."""
+        self.act({'resize': {'flavorRef': flavor}}, as_admin=as_admin)
+        self.wait_for_status('VERIFY_RESIZE')
+
+    def confirm(self) -> None:
+        """Confirm that the server has moved, and wait."""
+        self.act({'confirmResize': None})
+        self.wait_for_status('ACTIVE')
+
+    def revert(self) -> None:
+        """Let the server go back to where it was, and wait."""
+        self.act({'revertResize': None})
+        self.wait_for_status('ACTIVE')
+
+    def evacuate(self) -> None:
+        """Rebuild on another host, of the scheduler's choice, and wait.
+
+        The server does not start there by itself.
+        """
+        self.act({'evacuate': {}}, as_admin=True)
+        self.wait_for_status('SHUTOFF')
+
+    def start(self) -> None:
+        """Start and wait for it."""
+        self.act({'os-start': None})
+        self.wait_for_status('ACTIVE')
+
+    def flavor(self) -> str:
+        """The name of the server's flavor."""
+        return self.look().flavor.original_name
+
+    def migrations(
+        self, kind: str = 'live-migration'
+    ) -> list[dict[str, Any]]:
+        """All migrations of the server, of one kind, the latest first."""
         response = self._admin.compute.get(
             '/os-migrations', microversion=RELEASED,
-            params={'instance_uuid': self.id,
-                    'migration_type': 'live-migration'})
+            params={'instance_uuid': self.id, 'migration_type': kind})
         exceptions.raise_from_response(response)
         return sorted(
             response.json()['migrations'],
             key=lambda migration: migration['id'], reverse=True)
+
+    def migration(self) -> dict[str, Any]:
+        """The migration last asked for."""
+        found = self.migrations()
+        if len(found) == self._earlier_migrations:
+            return {'status': 'not begun'}
+        return found[0]
 
     def wait_for_migration(self, *statuses: str) -> dict[str, Any]:
         """Wait until the migration last asked for has one of these statuses.
@@ -115,15 +168,8 @@ class Server:
         :raises lab.expect.Unexpected: if it ends with another, or time is up
         """
         over = {'completed', 'failed', 'error', 'cancelled'}
-
-        def look() -> dict[str, Any]:
-            found = self.migrations()
-            if len(found) == self._earlier_migrations:
-                return {'status': 'not begun'}
-            return found[0]
-
         return expect.wait_for(
-            f'migration with status {" or ".join(statuses)}', look,
+            f'migration with status {" or ".join(statuses)}', self.migration,
             lambda seen: seen['status'] in statuses,
             lambda seen: seen['status'] in over,
             lambda seen: seen['status'])
@@ -197,13 +243,14 @@ class Server:
 
 
 def boot(cloud: cloud_api.Cloud, host: str) -> Server:
-    """Boot a server on a host and wait until it is active.
+    """Boot a server on a host and wait until it and its guest are up.
 
     :raises lab.expect.Unexpected: if it does not come up
     """
     created = cloud.connect('admin').compute.create_server(
-        name='demo', image_id=cloud.image, flavor_id=cloud.flavor,
+        name=NAME, image_id=cloud.image, flavor_id=cloud.flavor,
         networks='none', host=host)
     server = Server(cloud, created.id)
     server.wait_for_status('ACTIVE')
+    guests.settle(cloud, server.id, 'disk')
     return server

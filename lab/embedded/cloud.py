@@ -70,6 +70,7 @@ class EmbeddedCloud:
     image = glance.GlanceFixture.image1['id']
     rescue_image = glance.GlanceFixture.image3['id']
     flavor = '1'
+    larger_flavor = '2'
 
     def __init__(self, log: pathlib.Path):
         self._log = log
@@ -131,6 +132,19 @@ class EmbeddedCloud:
         return [host for host, cell in self._services.HOSTS.items()
                 if cell == 'cell1']
 
+    def other_cell_hosts(self) -> list[str]:
+        return [host for host, cell in self._services.HOSTS.items()
+                if cell != 'cell1']
+
+    def cell_of(self, server_id: str) -> str:
+        raise cloud.CannotTell('no server leaves its cell')
+
+    def records(self, server_id: str) -> dict[str, bool]:
+        raise cloud.CannotTell('no server leaves its cell')
+
+    def require_disk_copies(self) -> None:
+        raise cloud.CannotTell('its disks are empty files')
+
     def guest(self, host: str, server_id: str) -> cloud.Guest | None:
         try:
             domain = self._hypervisors[host].lookupByUUIDString(server_id)
@@ -148,6 +162,9 @@ class EmbeddedCloud:
             return set()
         return {path.name for path in directory.iterdir()}
 
+    def shared_files(self) -> bool:
+        return True
+
     def put_file(
         self, host: str, server_id: str, name: str, text: str
     ) -> None:
@@ -155,6 +172,15 @@ class EmbeddedCloud:
 
     def console(self, server_id: str) -> str:
         raise cloud.CannotTell('its guests are not real')
+
+    def type(self, host: str, server_id: str, line: str) -> None:
+        raise cloud.CannotTell('its guests are not real')
+
+    def upload_rescue_image(self) -> str:
+        return self._services.copy_image(self.rescue_image)
+
+    def delete_image(self, image: str) -> None:
+        self._services.delete_image(image)
 
     def migration_fails(
         self, server_id: str
@@ -183,3 +209,21 @@ class EmbeddedCloud:
             yield
         finally:
             self._services.report_version(host, current)
+
+    @contextlib.contextmanager
+    def host_down(self, host: str) -> abc.Iterator[None]:
+        services = self.connect().compute
+        (service,) = services.services(binary='nova-compute', host=host)
+        self._services.computes[host].stop()
+        for domain in self._hypervisors[host].listAllDomains(
+                fakelibvirt.VIR_CONNECT_LIST_DOMAINS_ACTIVE):
+            domain.destroy()
+        services.update_service_forced_down(service, forced=True)
+        try:
+            yield
+        finally:
+            self._services.restart_compute_service(host)
+            services.update_service_forced_down(service, forced=False)
+
+    def audit_placement(self, delete: bool = False) -> str:
+        return self._services.audit_placement(delete)

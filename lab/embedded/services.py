@@ -17,8 +17,10 @@ import gc
 import logging
 import os
 import pathlib
+from unittest import mock
 
 import fixtures
+from nova.cmd import manage
 from nova import context as nova_context
 from nova.db.main import api as main_db
 from nova import objects
@@ -95,6 +97,27 @@ class Services(base.ServersTestBase):
     def directory(self, server_id: str) -> pathlib.Path:
         """The directory of a server, which all hosts share."""
         return pathlib.Path(base.CONF.instances_path, server_id)
+
+    def copy_image(self, image: str) -> str:
+        """Copy an image. Returns the id of the copy."""
+        context = nova_context.get_admin_context()
+        metadata = self.glance.show(context, image)
+        del metadata['id']
+        return self.glance.create(context, metadata)['id']
+
+    def delete_image(self, image: str) -> None:
+        """Delete an image."""
+        self.glance.delete(nova_context.get_admin_context(), image)
+
+    def audit_placement(self, delete: bool) -> str:
+        """Look for orphaned allocations. Returns what the audit tells.
+
+        :param delete: whether to delete them
+        """
+        told: list[str] = []
+        with mock.patch.object(manage, 'print', told.append, create=True):
+            manage.PlacementCommands().audit(verbose=True, delete=delete)
+        return '\n'.join(told)
 
     def report_version(self, host: str, version: int) -> int:
         """Let a compute service be of a version.

@@ -21,6 +21,7 @@ line of its docstring what the scenario shows.
 
 from collections import abc
 import contextlib
+import difflib
 import importlib
 import inspect
 import pkgutil
@@ -29,6 +30,10 @@ from lab import cloud as cloud_api
 
 Step = abc.Callable[[str], contextlib.AbstractContextManager[None]]
 Scenario = abc.Callable[[cloud_api.Cloud, Step], None]
+
+
+class Unknown(Exception):
+    """There is no such scenario. Tells which might be meant."""
 
 
 def load() -> dict[str, Scenario]:
@@ -46,3 +51,28 @@ def load() -> dict[str, Scenario]:
 def summary(scenario: Scenario) -> str:
     """What a scenario shows, in one line."""
     return (scenario.__doc__ or '').strip().splitlines()[0]
+
+
+def listing(known: abc.Mapping[str, Scenario]) -> str:
+    """Scenarios with their summaries, one a line."""
+    width = max(len(name) for name in known)
+    return '\n'.join(
+        f'{name:<{width}}  {summary(scenario)}'
+        for name, scenario in known.items())
+
+
+def choose(
+    names: abc.Sequence[str], known: abc.Mapping[str, Scenario], command: str
+) -> dict[str, Scenario]:
+    """The scenarios of these names; all if there are none.
+
+    :param command: the command that was given the names
+    :raises Unknown: if there is none of a name
+    """
+    for name in names:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, cutoff=0.4)
+            advice = f'Did you mean {" or ".join(near)}?' if near else (
+                f'{command} --list lists them.')
+            raise Unknown(f'there is no scenario {name!r}. {advice}')
+    return {name: known[name] for name in names or known}

@@ -17,6 +17,7 @@ import contextlib
 
 from lab import cloud as cloud_api
 from lab import expect
+from lab import guest as guests
 from lab import scenarios
 from lab import server as servers
 
@@ -30,6 +31,7 @@ def _rescued(
     with step(f'boot a server on {host} and rescue it'):
         server = servers.boot(cloud, host)
         server.rescue()
+        guests.settle(cloud, server.id, 'rescue')
     return server
 
 
@@ -148,14 +150,28 @@ def refuse_before_2_105(
     _unrescue(cloud, step, server, source)
 
 
+@contextlib.contextmanager
+def _fault(
+    step: scenarios.Step, text: str,
+    fault: contextlib.AbstractContextManager[None],
+) -> abc.Iterator[None]:
+    """Let a fault last as long as the block, and tell of both its ends."""
+    with contextlib.ExitStack() as stack:
+        with step(text):
+            stack.enter_context(fault)
+        yield
+        with step('end that'):
+            stack.close()
+
+
 def _refuse_host(
-    cloud: cloud_api.Cloud, step: scenarios.Step,
+    cloud: cloud_api.Cloud, step: scenarios.Step, text: str,
     fault: contextlib.AbstractContextManager[None], to_host: str | None,
     *words: str,
 ) -> None:
     source = cloud.hosts()[0]
     server = _rescued(cloud, step, source)
-    with fault:
+    with _fault(step, text, fault):
         with step('live-migrate it: refused with 400'):
             with expect.refused(400) as refusal:
                 server.live_migrate(to_host)
@@ -170,14 +186,16 @@ def refuse_source(cloud: cloud_api.Cloud, step: scenarios.Step) -> None:
     """The API refuses, and names the source, when the source cannot"""
     source = cloud.hosts()[0]
     _refuse_host(
-        cloud, step, cloud.incapable(source), None, f'source node {source}')
+        cloud, step, f'take the ability to do it from {source}',
+        cloud.incapable(source), None, f'source node {source}')
 
 
 def refuse_destination(cloud: cloud_api.Cloud, step: scenarios.Step) -> None:
     """The API refuses, and names the destination, when that one cannot"""
     destination = cloud.hosts()[1]
     _refuse_host(
-        cloud, step, cloud.incapable(destination), destination,
+        cloud, step, f'take the ability to do it from {destination}',
+        cloud.incapable(destination), destination,
         f'destination node {destination}')
 
 
@@ -185,7 +203,8 @@ def refuse_not_upgraded(cloud: cloud_api.Cloud, step: scenarios.Step) -> None:
     """The API refuses a destination that still runs the earlier release"""
     destination = cloud.hosts()[1]
     _refuse_host(
-        cloud, step, cloud.not_upgraded(destination), destination,
+        cloud, step, f'take {destination} back to the earlier release',
+        cloud.not_upgraded(destination), destination,
         f'destination node {destination}', 'not upgraded')
 
 
@@ -195,7 +214,9 @@ def no_capable_destination(
     """When no other host can, the error of the action says why"""
     source, *others = cloud.hosts()
     server = _rescued(cloud, step, source)
-    with cloud.incapable(*others):
+    with _fault(
+            step, f'take the ability to do it from {", ".join(others)}',
+            cloud.incapable(*others)):
         with step('live-migrate it: the scheduler finds no host'):
             server.live_migrate()
             server.wait_for_migration('error')

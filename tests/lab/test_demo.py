@@ -28,6 +28,12 @@ from lab import scenarios
 ROOT = pathlib.Path(__file__).parents[2]
 NAMES = list(scenarios.load())
 
+#: Scenarios that only the real lab can tell.
+BEYOND = {
+    'cold-migrate', 'revert-cold-migration', 'resize', 'revert-resize',
+    'resize-on-host', 'revert-resize-on-host',
+    'cross-cell-migrate', 'revert-cross-cell-migration', 'cross-cell-resize',
+    'revert-cross-cell-resize'}
 
 RUN = 'import runpy; runpy.run_module("lab", run_name="__main__")'
 WITHOUT_NOVA = 'import sys; sys.modules["nova"] = None; '
@@ -48,12 +54,15 @@ def whole(tmp_path_factory):
 @pytest.mark.parametrize('name', NAMES)
 def test_scenario_passes(whole, name):
     told = whole.stdout.split(f'\n{name}: ')[-1].split('\n\n')[0]
-    assert re.search(rf'\W{name} .* passed ', whole.stdout), told
+    outcome = 'cannot tell' if name in BEYOND else 'passed '
+    assert re.search(rf'\W{name} .* {outcome}', whole.stdout), told
 
 
 def test_whole_demo_succeeds(whole):
     assert whole.returncode == 0, whole.stdout
-    assert f'\n{len(NAMES)} passed, 0 failed in ' in whole.stdout
+    assert (
+        f'\n{len(NAMES) - len(BEYOND)} passed, 0 failed, {len(BEYOND)} this '
+        'cloud cannot tell in ') in whole.stdout
     assert whole.stderr == ''
 
 

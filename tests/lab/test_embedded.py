@@ -115,6 +115,7 @@ def test_migration_that_does_not_begin_is_told(cloud, monkeypatch):
 def test_hosts_are_of_one_cell_and_there_is_another(cloud, hosts, server):
     services = cloud.connect().compute.services(binary='nova-compute')
     (other,) = {service.host for service in services} - set(hosts)
+    assert cloud.other_cell_hosts() == [other]
     with expect.refused(400):
         server.live_migrate(other, LIVE_MIGRATE)
     assert len(hosts) == 2
@@ -155,6 +156,56 @@ def test_members_are_no_admins(cloud, hosts):
 def test_console_cannot_be_told(cloud, server):
     with pytest.raises(cloud_api.CannotTell, match='not real'):
         cloud.console(server.id)
+    with pytest.raises(cloud_api.CannotTell, match='not real'):
+        cloud.type(cloud.hosts()[0], server.id, 'markers')
+
+
+def test_copy_of_the_rescue_image_until_it_is_deleted(cloud, server):
+    image = cloud.upload_rescue_image()
+    assert image != cloud.rescue_image
+    server.rescue(image)
+    server.unrescue()
+    cloud.delete_image(image)
+    with expect.refused(400):
+        server.rescue(image)
+
+
+@pytest.mark.parametrize('ask', [
+    lambda cloud: cloud.require_disk_copies(),
+    lambda cloud: cloud.cell_of('any'),
+    lambda cloud: cloud.records('any'),
+])
+def test_moves_of_disks_cannot_be_told(cloud, ask):
+    with pytest.raises(cloud_api.CannotTell):
+        ask(cloud)
+
+
+def state(cloud, host):
+    (service,) = cloud.connect().compute.services(
+        binary='nova-compute', host=host)
+    return service.state
+
+
+def test_host_fails_and_comes_back(cloud, hosts, server):
+    with cloud.host_down(hosts[0]):
+        assert state(cloud, hosts[0]) == 'down'
+        assert places(cloud, server) == [
+            cloud_api.Guest(False, ('disk',)), None]
+    assert state(cloud, hosts[0]) == 'up'
+    servers.boot(cloud, hosts[0]).delete()
+
+
+def test_audit_tells_and_deletes_what_no_server_uses(cloud, hosts, server):
+    assert cloud.audit_placement() == ''
+    placement = cloud.connect().placement
+    path = '/allocations/00000000-0000-4000-8000-000000000001'
+    used = placement.get(f'/allocations/{server.id}', microversion='1.28')
+    placement.put(path, microversion='1.28', json={
+        **used.json(), 'consumer_generation': None})
+    for delete in (False, True):
+        assert path.split('/')[-1] in cloud.audit_placement(delete)
+    assert cloud.audit_placement() == ''
+    assert list(server.allocations()) == [hosts[0]]
 
 
 def test_nothing_leaks_from_one_cloud_to_the_next(make):

@@ -51,6 +51,11 @@ def asking(cloud, step):
         pass
 
 
+def beyond(cloud, step):
+    """It asks for what the cloud has not"""
+    raise cloud_api.CannotTell('it has no [hosts]')
+
+
 @contextlib.contextmanager
 def cloud_that_does_not_start():
     raise RuntimeError('no power')
@@ -105,6 +110,28 @@ def test_what_the_cloud_cannot_tell_is_no_failure(run):
     assert [result.passed for result in results] == [True]
     assert 'the console: this cloud cannot tell, it has none' in told
     assert 'go on' in told
+
+
+def test_scenario_that_the_cloud_cannot_tell_neither_passes_nor_fails(run):
+    results, told = run(beyond, passing)
+    assert [(result.passed, result.reason) for result in results] == [
+        (None, 'it has no [hosts]'), (True, '')]
+    assert '  this cloud cannot tell, it has no [hosts]\n' in told
+    assert 'broke' not in told and 'FAILED' not in told
+
+
+def test_cloud_goes_on_after_a_scenario_that_it_cannot_tell(run):
+    for chosen in ([passing, beyond, passing], [passing, beyond]):
+        told = run(
+            *chosen, make_cloud=lambda: contextlib.nullcontext('cloud'))[1]
+        assert told.count('start a cloud') == 1
+        assert told.count('stop the cloud') == 1
+
+
+def test_cloud_that_does_not_stop_fails_what_it_cannot_tell(run):
+    results, told = run(beyond, make_cloud=cloud_that_does_not_stop)
+    assert [result.passed for result in results] == [False]
+    assert 'a thread is left' in told
 
 
 @pytest.mark.parametrize('make_cloud, reason', [
@@ -169,3 +196,25 @@ def test_table_has_a_line_for_each_result():
     assert len(rows) == 2
     assert 'first' in rows[0] and 'passed' in rows[0] and '1.2 s' in rows[0]
     assert 'other' in rows[1] and 'FAILED' in rows[1] and '2.0 s' in rows[1]
+
+
+def test_table_shows_why_the_cloud_cannot_tell():
+    told = io.StringIO()
+    rich.console.Console(file=told, width=80).print(runner.table([
+        runner.Result('third', None, 0, 'it has no [hosts]')]))
+    (row,) = [line for line in told.getvalue().splitlines() if ' s ' in line]
+    assert 'third' in row and 'cannot tell: it has no [hosts]' in row
+
+
+@pytest.mark.parametrize('chosen, counts, code', [
+    ([passing], '1 passed, 0 failed in ', 0),
+    ([passing, failing], '1 passed, 1 failed in ', 1),
+    ([passing, beyond], '1 passed, 0 failed, 1 this cloud cannot tell in ', 0),
+])
+def test_play_counts(chosen, counts, code):
+    told = io.StringIO()
+    assert runner.play(
+        {scenario.__name__: scenario for scenario in chosen},
+        contextlib.nullcontext,
+        rich.console.Console(file=told, width=80)) == code
+    assert f'\n{counts}' in told.getvalue()

@@ -1,0 +1,130 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Live migration and evacuation of ordinary servers."""
+
+from lab import cloud as cloud_api
+from lab import expect
+from lab import guest as guests
+from lab import scenarios
+from lab import server as servers
+
+
+def live_migrate(cloud: cloud_api.Cloud, step: scenarios.Step) -> None:
+    """A server moves to another host, and its guest runs on"""
+    source, destination = cloud.hosts()[:2]
+    # Without real guests, nothing is ever told.
+    before = guests.Console()
+    with step(f'boot a server on {source}'):
+        server = servers.boot(cloud, source)
+        guest = cloud.guest(source, server.id)
+        usage = server.allocations()[source]
+    with step('its guest tells how long it has been up'):
+        guests.check_boot(cloud, server.id, [])
+        before = guests.look(cloud, server.id)
+
+    with step(f'live-migrate it to {destination}'):
+        server.live_migrate(destination, servers.RELEASED)
+        server.wait_for_migration('completed')
+        server.wait_for_status('ACTIVE')
+
+    with step('its guest runs on: it has never booted again'):
+        after = expect.wait_for(
+            'uptime on the destination',
+            lambda: guests.look(cloud, server.id),
+            lambda seen: bool(seen.ticks()),
+            tell=lambda seen: repr(seen.text[-400:]))
+        ticks = before.ticks()[-1:] + after.ticks()
+        expect.equal('the uptimes', ticks, sorted(ticks))
+        expect.equal('the image booted since', after.image(), '')
+
+    with step(f'it is on {destination}, {source} has nothing of it'):
+        expect.equal('its host', server.host(), destination)
+        expect.equal(
+            'the resources it uses', server.allocations(),
+            {destination: usage})
+        expect.equal(
+            f'the guest on {destination}', cloud.guest(
+                destination, server.id), guest)
+        expect.equal(
+            f'the guest on {source}', cloud.guest(source, server.id), None)
+        if not cloud.shared_files():
+            expect.equal(
+                f'the files on {source}', cloud.files(source, server.id),
+                set())
+
+    with step('delete it'):
+        server.delete()
+
+
+def evacuate(cloud: cloud_api.Cloud, step: scenarios.Step) -> None:
+    """A server leaves a dead host, and an audit finds what it left behind"""
+    source, destination = cloud.hosts()[:2]
+    # Without real guests, nothing is ever told.
+    first = ''
+    with step(f'boot a server on {source}'):
+        server = servers.boot(cloud, source)
+        usage = server.allocations()[source]
+    with step('its guest runs and writes a marker to its disk'):
+        first = guests.check_boot(cloud, server.id, [])
+
+    with cloud.host_down(source):
+        with step(f'{source} is down: evacuate the server'):
+            server.evacuate()
+            expect.equal('its host', server.host(), destination)
+        with step('it uses resources on both hosts'):
+            expect.equal(
+                'the resources it uses', server.allocations(),
+                {source: usage, destination: usage})
+
+        with step('an audit of Placement finds those on the dead host'):
+            expect.mentions(
+                cloud.audit_placement(), server.id, 'can be deleted')
+            expect.equal(
+                'the hosts whose resources it uses',
+                set(server.allocations()), {source, destination})
+        with step('and deletes them'):
+            expect.mentions(
+                cloud.audit_placement(delete=True), server.id, 'Deleted')
+            expect.equal(
+                'the resources it uses', server.allocations(),
+                {destination: usage})
+        with step('another audit finds nothing'):
+            expect.equal('the audit', cloud.audit_placement(), '')
+
+        with step(f'start it on {destination}'):
+            server.start()
+        with step('its disk is ' + (
+                'the same' if cloud.shared_files() else 'a new one')):
+            guests.check_boot(
+                cloud, server.id, [first] if cloud.shared_files() else [])
+
+    with step(f'{source} is back, and has nothing of it'):
+        expect.wait_for(
+            f'deletion of the guest on {source}',
+            lambda: cloud.guest(source, server.id), lambda seen: seen is None)
+        if not cloud.shared_files():
+            expect.equal(
+                f'the files on {source}', cloud.files(source, server.id),
+                set())
+    with step(f'it still runs on {destination}'):
+        expect.equal('its host', server.wait_for_status(
+            'ACTIVE').compute_host, destination)
+        guest = cloud.guest(destination, server.id)
+        expect.equal(
+            'whether its guest runs', guest is not None and guest.running,
+            True)
+        expect.equal(
+            'the resources it uses', server.allocations(),
+            {destination: usage})
+    with step('delete it'):
+        server.delete()
