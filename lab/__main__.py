@@ -10,15 +10,13 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""The lab's commands: `python -m lab demo`, which `./run demo` calls."""
+"""`python -m lab`, which `./run demo` and `./run lab` call."""
 
 import argparse
 from collections import abc
-import difflib
 import functools
 import pathlib
 import sys
-import time
 
 import rich.console
 
@@ -52,15 +50,13 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _unknown(name: str, known: abc.Sequence[str]) -> str:
-    near = difflib.get_close_matches(name, known, cutoff=0.4)
-    advice = f'Did you mean {" or ".join(near)}?' if near else (
-        './run demo --list lists them.')
-    return f'there is no scenario {name!r}. {advice}'
-
-
 def main(argv: abc.Sequence[str] | None = None) -> int:
     """Run a command. Returns the exit code."""
+    argv = sys.argv[1:] if argv is None else argv
+    if argv[:1] == ['lab']:
+        # Only the lab's own environment has what it needs.
+        from lab.real import commands
+        return commands.main(argv[1:])
     args = _parser().parse_args(argv)
     if not args.list:
         # Nova has to come before anything else it might patch.
@@ -75,17 +71,14 @@ def main(argv: abc.Sequence[str] | None = None) -> int:
     from lab import scenarios
     known = scenarios.load()
     if args.list:
-        width = max(len(name) for name in known)
-        for name, scenario in known.items():
-            print(f'{name:<{width}}  {scenarios.summary(scenario)}')
+        print(scenarios.listing(known))
         return 0
-    for name in args.names:
-        if name not in known:
-            return _fail(_unknown(name, list(known)), 2)
+    try:
+        chosen = scenarios.choose(args.names, known, './run demo')
+    except scenarios.Unknown as exc:
+        return _fail(str(exc), 2)
 
     console = rich.console.Console()
-    chosen = {name: known[name] for name in args.names or known}
-    begun = time.monotonic()
     try:
         args.log.parent.mkdir(parents=True, exist_ok=True)
         args.log.write_text('')
@@ -93,17 +86,12 @@ def main(argv: abc.Sequence[str] | None = None) -> int:
         return _fail(
             f'Nova\'s log cannot be written to {args.log}: {exc.strerror}. '
             'Name another file with --log.', 1)
-    results = runner.run(
+    code = runner.play(
         chosen, functools.partial(EmbeddedCloud, args.log), console)
-    console.print(runner.table(results))
-    failed = sum(not result.passed for result in results)
-    console.print(
-        f'{len(results) - failed} passed, {failed} failed in '
-        f'{time.monotonic() - begun:.0f} s', highlight=False)
-    if failed:
+    if code:
         console.print(
             f'Nova\'s log is in {args.log}', highlight=False, soft_wrap=True)
-    return 1 if failed else 0
+    return code
 
 
 if __name__ == '__main__':

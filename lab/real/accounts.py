@@ -1,0 +1,128 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Who may use the lab, and what is there to be used."""
+
+import json
+import pathlib
+
+from lab.real import images as lab_images
+from lab.real.services import common
+
+_SERVICES = {
+    'glance': ('image', ''),
+    'placement': ('placement', ''),
+    'neutron': ('network', ''),
+    'nova': ('compute', '/v2.1'),
+}
+
+#: Projects of the users of the lab; the operator is in the first as well.
+PROJECTS = ('demo', 'other')
+
+#: Users by name, with their roles in each of the projects.
+USERS = {'member': ('member', 'reader'), 'reader': ('reader',)}
+
+
+def create(lab: common.Lab) -> None:
+    """Make the accounts of services and users, and the catalog."""
+    identity = lab.connect().identity
+    domain = identity.find_domain('Default').id
+    roles = {role.name: role for role in identity.roles()}
+    service_role = roles.get('service') or identity.create_role(
+        name='service')
+    service_project = identity.create_project(
+        name='service', domain_id=domain)
+    for name in ('glance', 'placement', 'neutron', 'nova'):
+        user = identity.create_user(
+            name=name, password=lab.password(name), domain_id=domain)
+        for role in (roles['admin'], service_role):
+            identity.assign_project_role_to_user(
+                service_project, user, role)
+    for name, (kind, path) in _SERVICES.items():
+        service = identity.create_service(name=name, type=kind)
+        for interface, url in (
+                ('public', lab.public(name, path)),
+                ('internal', lab.internal(name, path))):
+            identity.create_endpoint(
+                service_id=service.id, interface=interface, url=url,
+                region_id=common.REGION)
+    projects = [identity.create_project(name=name, domain_id=domain)
+                for name in PROJECTS]
+    for name, granted in USERS.items():
+        user = identity.create_user(
+            name=name, password=lab.password(name), domain_id=domain)
+        for project in projects:
+            for role in granted:
+                identity.assign_project_role_to_user(
+                    project, user, roles[role])
+    admin = identity.find_user('admin')
+    for project in projects:
+        identity.assign_project_role_to_user(project, admin, roles['admin'])
+
+
+def write_clouds(lab: common.Lab) -> None:
+    """Write clouds.yaml: a cloud for each user and project."""
+    clouds = {}
+    for user in ('admin', *USERS):
+        for project in PROJECTS:
+            clouds[f'{user}-{project}'] = {
+                'auth': {
+                    'auth_url': lab.public('keystone', '/v3'),
+                    'username': user, 'password': lab.password(user),
+                    'project_name': project,
+                    'user_domain_name': 'Default',
+                    'project_domain_name': 'Default'},
+                'region_name': common.REGION, 'interface': 'public',
+                'identity_api_version': 3}
+    path = lab.where.clouds
+    path.touch(mode=0o600)
+    # JSON is YAML.
+    path.write_text(json.dumps({'clouds': clouds}, indent=2) + '\n')
+
+
+def provide(lab: common.Lab, built: lab_images.Images) -> None:
+    """Make flavors, images and a network that all projects share."""
+    compute = lab.admin.compute
+    for name, memory, disk in (('small', 128, 1), ('large', 192, 2)):
+        compute.create_flavor(
+            name=name, ram=memory, vcpus=1, disk=disk)
+    _upload(lab, built)
+    network = lab.admin.network.create_network(
+        name='servers', shared=True)
+    lab.admin.network.create_subnet(
+        name='servers', network_id=network.id, ip_version=4,
+        cidr='10.20.0.0/24')
+
+
+def _upload(lab: common.Lab, built: lab_images.Images) -> None:
+    parts = {}
+    for name, path, form in (
+            ('lab-kernel', built.kernel, 'aki'),
+            ('lab-ramdisk', built.ramdisk, 'ari')):
+        parts[name] = _create(lab, name, path, form, form)
+    _create(lab, 'kernel', built.blank, 'qcow2', 'bare',
+            kernel_id=parts['lab-kernel'], ramdisk_id=parts['lab-ramdisk'],
+            os_command_line='console=ttyS0 quiet')
+    _create(lab, 'disk', built.disk, 'qcow2', 'bare')
+    _create(lab, 'rescue', built.rescue, 'qcow2', 'bare')
+
+
+def _create(
+    lab: common.Lab, name: str, path: pathlib.Path, disk_format: str,
+    container_format: str, **properties: str,
+) -> str:
+    glance = lab.admin.image
+    created = glance.create_image(
+        name=name, filename=str(path), disk_format=disk_format,
+        container_format=container_format, visibility='public',
+        **properties)
+    return created.id

@@ -1,0 +1,386 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""How long a rescued guest is out while its host is emptied.
+
+Measured on the ticks of the guest, for the way that the released Nova has,
+for the way of the series, and for libvirt by itself, which is the floor.
+"""
+
+from collections import abc
+import concurrent.futures
+import contextlib
+import datetime
+import functools
+import importlib.metadata
+import json
+import os
+import pathlib
+import platform
+import shutil
+import subprocess
+import time
+from typing import Any
+
+import libvirt
+from lxml import etree
+from openstack import exceptions
+
+from lab import expect
+from lab.real import cloud as real
+from lab.real import figures
+from lab.real import layout
+from lab.real import machine
+from lab.real import programs
+from lab.real import say
+from lab.real.services import common
+from lab.real.services import nova
+from lab.real import ticks
+from lab.real import topology
+from lab import server as servers
+
+#: Ticks that a guest must show before and after what is measured.
+_SETTLED = 30
+
+#: What Nova migrates with.
+_FLAGS = (
+    libvirt.VIR_MIGRATE_LIVE | libvirt.VIR_MIGRATE_PEER2PEER
+    | libvirt.VIR_MIGRATE_UNDEFINE_SOURCE | libvirt.VIR_MIGRATE_PERSIST_DEST)
+
+#: Seconds of outage, and seconds that it took.
+_Measured = tuple[float, float]
+
+
+def _directory(lab: common.Lab, host: str, server_id: str) -> pathlib.Path:
+    """The directory of a server on a host, from on the controller."""
+    if lab.settings.shared:
+        return lab.where.shared / server_id
+    return lab.where.host(host) / 'instances' / server_id
+
+
+def _open(host: str) -> libvirt.virConnect:
+    return libvirt.open(f'qemu+tcp://{topology.host(host).address}/system')
+
+
+def _disks(domain: libvirt.virDomain) -> dict[str, str]:
+    """The files of a domain's disks by name of the device."""
+    return {
+        disk.find('target').get('dev'): disk.find('source').get('file')
+        for disk in etree.fromstring(domain.XMLDesc(0)).iterfind(
+            "devices/disk[@device='disk']")}
+
+
+def _make_disk(path: str, source: str, destination: str) -> None:
+    """Make the file that a disk is copied to, as Nova does."""
+    told = json.loads(subprocess.check_output(
+        [*machine.enter(source), 'qemu-img', 'info', '--force-share',
+         '--output=json', path]))
+    subprocess.run(
+        [*machine.enter(destination), 'qemu-img', 'create', '-q',
+         '-f', 'qcow2', '-b', told['full-backing-filename'],
+         '-F', told['backing-filename-format'], path,
+         str(told['virtual-size'])], check=True)
+
+
+def _move(lab: common.Lab, server_id: str, source: str, destination: str) -> (
+        float):
+    """Let libvirt migrate a guest, without Nova.
+
+    :returns: how long the migration took, in seconds
+    """
+    address = topology.host(destination).address
+    flags = _FLAGS
+    parameters: dict[str, Any] = {
+        libvirt.VIR_MIGRATE_PARAM_URI: f'tcp://{address}'}
+    with contextlib.closing(_open(source)) as hypervisor:
+        domain = hypervisor.lookupByUUIDString(server_id)
+        if not lab.settings.shared:
+            disks = _disks(domain)
+            flags |= libvirt.VIR_MIGRATE_NON_SHARED_INC
+            parameters[libvirt.VIR_MIGRATE_PARAM_MIGRATE_DISKS] = list(disks)
+            _directory(lab, destination, server_id).mkdir(exist_ok=True)
+            for path in disks.values():
+                _make_disk(path, source, destination)
+        begun = time.monotonic()
+        domain.migrateToURI3(
+            f'qemu+tcp://{address}/system', parameters, flags)
+        return time.monotonic() - begun
+
+
+class _Bench:
+    """A server in rescue, and what is measured on it.
+
+    Each measurement leaves it in rescue, as it found it, on one of two hosts.
+    """
+
+    def __init__(
+        self, lab: common.Lab, cloud: real.RealCloud, server: servers.Server,
+        watcher: ticks.Watcher,
+    ):
+        self._lab = lab
+        self._cloud = cloud
+        self._hosts = cloud.hosts()[:2]
+        self._server = server
+        self._watcher = watcher
+        #: the longest times without a tick when nothing was asked for
+        self.rest: list[float] = []
+
+    def _settle(self) -> list[ticks.Tick]:
+        """Wait until the guest has ticked for a while from now on."""
+        begun = time.monotonic()
+        return expect.wait_for(
+            'ticks of the guest', lambda: self._watcher.since(begun),
+            lambda seen: len(seen) >= _SETTLED,
+            tell=lambda seen: str(len(seen)))
+
+    def wait_for_boot(self, image: str, begun: float, but: str = '') -> (
+            ticks.Tick):
+        """The first tick of a guest that was started from an image.
+
+        :param begun: since when it can have been started
+        :param but: the boot that it was started after
+        """
+        return expect.wait_for(
+            f'tick of a guest from the image {image}',
+            lambda: [tick for tick in self._watcher.since(begun)
+                     if tick.image == image and tick.boot != but],
+            bool, tell=lambda seen: 'none',
+            longest_pause=ticks.INTERVAL)[0]
+
+    def _where(self) -> tuple[str, str]:
+        """The host of the server, and the other one."""
+        source = self._server.host()
+        return source, next(host for host in self._hosts if host != source)
+
+    def _check_place(self, host: str) -> None:
+        for name in self._hosts:
+            guest = self._cloud.guest(name, self._server.id)
+            expect.equal(
+                f'whether the guest runs on {name}',
+                guest is not None and guest.running, name == host)
+
+    def _migrate(self, host: str, microversion: str, status: str) -> None:
+        self._server.live_migrate(host, microversion)
+        # Seconds between two looks would show in the result.
+        expect.wait_for(
+            'migration', self._server.migration,
+            lambda seen: seen['status'] == 'completed',
+            lambda seen: seen['status'] in ('failed', 'error', 'cancelled'),
+            lambda seen: seen['status'], longest_pause=ticks.INTERVAL)
+        seen = self._server.wait_for_status(status)
+        expect.equal('the host of the server', seen.compute_host, host)
+
+    def _check_ran_on(self, seen: abc.Sequence[ticks.Tick]) -> None:
+        if ticks.same_boot(seen) != list(seen):
+            raise expect.Unexpected(
+                'the guest: expected to run on, but it was started again')
+
+    def _measure(self, migrate: abc.Callable[[], float]) -> _Measured:
+        """What the guest shows while it migrates.
+
+        :param migrate: tells how long it took, in seconds
+        :returns: its outage and how long the migration took
+        :raises lab.expect.Unexpected: if it did not run on
+        """
+        before = self._settle()
+        self.rest.append(ticks.longest_gap(before))
+        wall = migrate()
+        self._settle()
+        seen = before[-1:] + self._watcher.since(before[-1].arrival)
+        self._check_ran_on(seen)
+        return ticks.longest_gap(seen), wall
+
+    def again(self) -> dict[str, _Measured]:
+        """The released way: out of rescue, away, and into rescue again.
+
+        On its way the same guest migrates when it is not in rescue.
+        """
+        _, destination = self._where()
+        last = self._settle()[-1]
+        begun = time.monotonic()
+        self._server.unrescue()
+        # A guest that still boots does not heed the request to power off,
+        # which Nova makes every ten seconds: this is the quicker way.
+        self.wait_for_boot('disk', begun)
+        moved = time.monotonic()
+        self._migrate(destination, servers.RELEASED, 'ACTIVE')
+        wall = time.monotonic() - moved
+        active = self._watcher.since(moved - 2 * ticks.INTERVAL)
+        self._server.rescue()
+        first = self.wait_for_boot('rescue', begun, last.boot)
+        self._check_place(destination)
+        self._check_ran_on(active)
+        last = ticks.same_boot(
+            [last, *self._watcher.since(last.arrival)])[-1]
+        return {
+            'again': (ticks.longest_gap([last, first]),
+                      first.arrival - begun),
+            'active': (ticks.longest_gap(active), wall)}
+
+    def series(self) -> dict[str, _Measured]:
+        """The way of the series: in rescue."""
+        _, destination = self._where()
+
+        def migrate() -> float:
+            begun = time.monotonic()
+            self._migrate(
+                destination, servers.LIVE_MIGRATE_RESCUED, 'RESCUE')
+            return time.monotonic() - begun
+
+        measured = self._measure(migrate)
+        self._check_place(destination)
+        return {'series': measured}
+
+    def floor(self) -> dict[str, _Measured]:
+        """libvirt by itself, there and back, while Nova does not look."""
+        source, destination = self._where()
+        with self._without_computes():
+            measured = self._measure(lambda: _move(
+                self._lab, self._server.id, source, destination))
+            self._check_place(destination)
+            _move(self._lab, self._server.id, destination, source)
+            if not self._lab.settings.shared:
+                shutil.rmtree(_directory(
+                    self._lab, destination, self._server.id))
+        self._check_place(source)
+        self._server.wait_for_status('RESCUE')
+        return {'floor': measured}
+
+    @contextlib.contextmanager
+    def _without_computes(self) -> abc.Iterator[None]:
+        """Let no nova-compute run on the two hosts."""
+        supervisor = programs.Supervisor(self._lab.where)
+        computes = [topology.compute(host) for host in self._hosts]
+        for compute in computes:
+            supervisor.kill(nova.compute(self._lab, compute).name)
+        try:
+            yield
+        finally:
+            # At once: each waits for the other one too.
+            with concurrent.futures.ThreadPoolExecutor() as pool:
+                list(pool.map(
+                    functools.partial(nova.start_compute, self._lab),
+                    computes))
+
+
+def _facts(lab: common.Lab, rounds: int, host: str) -> dict[str, Any]:
+    """What the lab is like that this is measured on."""
+    with contextlib.closing(_open(host)) as hypervisor:
+        numbers = {
+            'libvirt': hypervisor.getLibVersion(),
+            'qemu': hypervisor.getVersion()}
+    versions = {
+        name: f'{number // 1000000}.{number // 1000 % 1000}.{number % 1000}'
+        for name, number in numbers.items()}
+    return {
+        'begun': datetime.datetime.now(datetime.UTC).isoformat(
+            timespec='seconds'),
+        'versions': {
+            'nova': importlib.metadata.version('nova'), **versions,
+            'linux': platform.release()},
+        'processors': os.cpu_count(),
+        'shared': lab.settings.shared,
+        'rounds': rounds,
+        'load_average': {'begin': os.getloadavg()}}
+
+
+@contextlib.contextmanager
+def _step(text: str) -> abc.Iterator[None]:
+    """Tell how a step goes.
+
+    :raises lab.real.layout.Problem: if it does not do what it should
+    """
+    with say.step(text):
+        try:
+            yield
+        except (expect.Unexpected, exceptions.HttpException,
+                libvirt.libvirtError, subprocess.CalledProcessError) as exc:
+            raise layout.Problem(f'{text}: {exc}') from exc
+
+
+def _delete(server: servers.Server) -> None:
+    with _step('delete the server'):
+        server.delete()
+
+
+def _take_rounds(bench: _Bench, rounds: int) -> list[figures.Sample]:
+    """Measure all variants round after round, in another order each time.
+
+    :raises lab.real.layout.Problem: if one does not do what it should
+    """
+    with _step('move it once, so that both hosts have the images'):
+        bench.series()
+    bench.rest.clear()
+    variants = [bench.again, bench.series, bench.floor]
+    samples = []
+    for number in range(1, rounds + 1):
+        for variant in variants:
+            text = (f'round {number}: '
+                    f'{figures.VARIANTS[variant.__name__]}')
+            with _step(text):
+                measured = variant()
+            for name, (outage, wall) in measured.items():
+                samples.append(figures.Sample(name, number, outage, wall))
+                say.console.print(
+                    f'{"":13}{figures.VARIANTS[name]}: outage {outage:.2f} '
+                    f's, wall time {wall:.2f} s')
+        variants.append(variants.pop(0))
+    return samples
+
+
+def _tell(
+    lab: common.Lab, samples: list[figures.Sample], facts: dict[str, Any]
+) -> None:
+    kind = 'shared' if lab.settings.shared else 'block'
+    where = lab.where.bench
+    where.mkdir(exist_ok=True)
+    found = figures.document(samples, facts)
+    written = where / f'{kind}.json'
+    written.write_text(json.dumps(found, indent=1) + '\n')
+    title = (f'Live migration of a rescued server, {facts["rounds"]} rounds, '
+             + ('shared storage' if lab.settings.shared
+                else 'local disks copied'))
+    figures.plot(samples, title, where / f'{kind}.svg')
+    say.console.print(figures.table(samples))
+    for line in figures.words(found):
+        say.console.print(line)
+    say.console.print(f'Written: {written} and {kind}.svg')
+
+
+def run(lab: common.Lab, rounds: int) -> int:
+    """Measure, and tell what came of it. Returns the exit code.
+
+    :raises lab.real.layout.Problem: if something does not do what it should
+    """
+    if lab.settings.nova is None:
+        raise layout.Problem(
+            'the bench needs the series, and this lab runs the released '
+            'Nova: end it with ./run lab down, and start one without --stock')
+    with contextlib.ExitStack() as stack:
+        cloud = stack.enter_context(real.RealCloud(lab))
+        source, *_ = hosts = cloud.hosts()[:2]
+        facts = _facts(lab, rounds, source)
+        with _step(f'boot a server on {source} and rescue it'):
+            begun = time.monotonic()
+            server = servers.boot(cloud, source)
+            stack.callback(_delete, server)
+            watcher = stack.enter_context(ticks.Watcher(
+                _directory(lab, host, server.id) / 'console.log'
+                for host in hosts))
+            bench = _Bench(lab, cloud, server, watcher)
+            server.rescue()
+            bench.wait_for_boot('rescue', begun)
+        samples = _take_rounds(bench, rounds)
+    facts['load_average']['end'] = os.getloadavg()
+    facts['rest'] = bench.rest
+    _tell(lab, samples, facts)
+    return 0

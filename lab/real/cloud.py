@@ -1,0 +1,399 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""The real cloud as the scenarios see it, from on its controller."""
+
+from collections import abc
+import contextlib
+import os
+import pathlib
+import signal
+import threading
+import time
+from typing import Any
+
+import libvirt
+from lxml import etree
+from openstack import connection
+from openstack import exceptions
+import sqlalchemy
+
+from lab import cloud
+from lab import expect
+from lab.real import accounts
+from lab.real import machine
+from lab.real import programs
+from lab.real.services import common
+from lab.real.services import hypervisor as hypervisors
+from lab.real.services import nova
+from lab.real import topology
+from lab import server as servers
+
+# What fails is raised; libvirt would print it as well.
+libvirt.registerErrorHandler(lambda context, error: None, None)
+
+TRAIT = 'CUSTOM_COMPUTE_LIVE_MIGRATE_RESCUED'
+"""What a host reports to Placement that can live-migrate rescued servers."""
+
+_PACE = 0.1
+"""Seconds between two looks at a migration."""
+
+_SLOWLY = 1
+"""MiB/s: the least that libvirt knows. A guest takes a minute to move."""
+
+
+def _kill_incoming(server_id: str) -> bool:
+    """Kill the QEMU that a guest moves to. Returns whether there was one.
+
+    The hosts of the lab are in one process namespace.
+    """
+    for directory in pathlib.Path('/proc').glob('[0-9]*'):
+        try:
+            words = (directory / 'cmdline').read_bytes().split(b'\0')
+            if server_id.encode() in words and b'-incoming' in words:
+                os.kill(int(directory.name), signal.SIGKILL)
+                return True
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+    return False
+
+
+def _kill_guests(host: str) -> None:
+    """Kill all guests of a host."""
+    for directory in machine.processes(host):
+        try:
+            if (directory / 'comm').read_text().startswith('qemu-system'):
+                os.kill(int(directory.name), signal.SIGKILL)
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+
+
+class _Held:
+    """A guest whose memory is copied so slowly that it takes a minute.
+
+    Paused, which is how Nova forces a migration to complete, it may move at
+    full speed.
+    """
+
+    def __init__(self, domain: libvirt.virDomain):
+        self._domain = domain
+        self._speed = domain.migrateGetMaxSpeed()
+        self._over = threading.Event()
+        self._watcher = threading.Thread(target=self._watch)
+
+    def __enter__(self) -> '_Held':
+        self._domain.migrateSetMaxSpeed(_SLOWLY)
+        self._watcher.start()
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._over.set()
+        self._watcher.join()
+        self._let_go()
+
+    def _let_go(self) -> None:
+        try:
+            self._domain.migrateSetMaxSpeed(self._speed)
+        except libvirt.libvirtError:
+            # It is not there any more.
+            if self._there():
+                raise
+
+    def _there(self) -> bool:
+        try:
+            return bool(self._domain.isActive())
+        except libvirt.libvirtError as exc:
+            if exc.get_error_code() != libvirt.VIR_ERR_NO_DOMAIN:
+                raise
+            return False
+
+    def _watch(self) -> None:
+        while not self._over.wait(_PACE) and self._there():
+            try:
+                state, _ = self._domain.state()
+            except libvirt.libvirtError:
+                continue
+            if state == libvirt.VIR_DOMAIN_PAUSED:
+                self._let_go()
+                return
+
+    def copied(self) -> int:
+        """How many bytes of the guest's memory have been copied."""
+        try:
+            stats = self._domain.jobStats()
+        except libvirt.libvirtError:
+            # A job that begins or ends has none for a moment.
+            return 0
+        return int(stats.get('memory_processed', 0))
+
+    def wait_until_running(self) -> None:
+        expect.wait_for(
+            'copying of the guest\'s memory', self.copied,
+            lambda count: count > 0, tell='{} bytes copied'.format)
+
+
+class RealCloud:
+    """A lab.cloud.Cloud in namespaces of this machine.
+
+    :param lab: a lab that is up
+    """
+
+    def __init__(self, lab: common.Lab):
+        self._lab = lab
+        self._connections: dict[str, connection.Connection] = {}
+
+    def __enter__(self) -> 'RealCloud':
+        glance = self.connect().image
+        self.image = glance.find_image('disk').id
+        self.rescue_image = glance.find_image('rescue').id
+        self.flavor = self.connect().compute.find_flavor('small').id
+        self.larger_flavor = self.connect().compute.find_flavor('large').id
+        self._earlier = self._servers()
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        try:
+            self._clear()
+        finally:
+            for opened in self._connections.values():
+                opened.close()
+
+    def _servers(self) -> set[str]:
+        """The ids of the servers that scenarios have booted."""
+        return {server.id for server in self.connect().compute.servers(
+            details=False, name=f'^{servers.NAME}$')}
+
+    def _clear(self) -> None:
+        """Delete the servers that a failed scenario has left."""
+        left = self._servers() - self._earlier
+        for server_id in left:
+            self.connect().compute.delete_server(server_id, force=True)
+        expect.wait_for(
+            'deletion of the servers that are left', self._servers,
+            lambda servers: not servers & left)
+
+    def connect(self, user: str = 'admin') -> connection.Connection:
+        if user not in self._connections:
+            self._connections[user] = connection.Connection(
+                auth={
+                    'auth_url': self._lab.internal('keystone', '/v3'),
+                    'username': user, 'password': self._lab.password(user),
+                    'project_name': accounts.PROJECTS[0],
+                    'user_domain_name': 'Default',
+                    'project_domain_name': 'Default'},
+                region_name=common.REGION, interface='internal',
+                identity_api_version='3')
+        return self._connections[user]
+
+    def hosts(self) -> list[str]:
+        return [compute.name for compute in topology.COMPUTES
+                if compute.cell == topology.CELLS[0]]
+
+    def other_cell_hosts(self) -> list[str]:
+        return [compute.name for compute in topology.COMPUTES
+                if compute.cell != topology.CELLS[0]]
+
+    def cell_of(self, server_id: str) -> str:
+        ((name,),) = self._query(
+            'nova_api',
+            'SELECT cell_mappings.name FROM cell_mappings '
+            'JOIN instance_mappings '
+            'ON instance_mappings.cell_id = cell_mappings.id '
+            'WHERE instance_mappings.instance_uuid = :id', server_id)
+        return name
+
+    def records(self, server_id: str) -> dict[str, bool]:
+        found = {}
+        for cell in topology.CELLS:
+            for (hidden,) in self._query(
+                f'nova_{cell}',
+                'SELECT hidden FROM instances '
+                'WHERE uuid = :id AND deleted = 0', server_id,
+            ):
+                found[cell] = not hidden
+        return found
+
+    def _query(
+        self, database: str, statement: str, server_id: str
+    ) -> abc.Sequence[abc.Sequence[Any]]:
+        engine = sqlalchemy.create_engine(self._lab.database(database))
+        try:
+            with engine.connect() as opened:
+                return opened.execute(
+                    sqlalchemy.text(statement), {'id': server_id}).all()
+        finally:
+            engine.dispose()
+
+    def require_disk_copies(self) -> None:
+        pass
+
+    def _hypervisor(self, host: str) -> libvirt.virConnect:
+        return libvirt.open(
+            f'qemu+tcp://{topology.host(host).address}/system')
+
+    def guest(self, host: str, server_id: str) -> cloud.Guest | None:
+        hypervisor = self._hypervisor(host)
+        try:
+            domain = hypervisor.lookupByUUIDString(server_id)
+            paths = etree.fromstring(domain.XMLDesc(0)).xpath(
+                'devices/disk/source/@file')
+            return cloud.Guest(
+                bool(domain.isActive()),
+                tuple(pathlib.PurePath(path).name for path in paths))
+        except libvirt.libvirtError as exc:
+            if exc.get_error_code() != libvirt.VIR_ERR_NO_DOMAIN:
+                raise
+            return None
+        finally:
+            hypervisor.close()
+
+    def _directory(self, host: str, server_id: str) -> pathlib.Path:
+        if self._lab.settings.shared:
+            return self._lab.where.shared / server_id
+        return self._lab.where.host(host) / 'instances' / server_id
+
+    def files(self, host: str, server_id: str) -> set[str]:
+        directory = self._directory(host, server_id)
+        if not directory.is_dir():
+            return set()
+        return {path.name for path in directory.iterdir()}
+
+    def shared_files(self) -> bool:
+        return self._lab.settings.shared
+
+    def put_file(
+        self, host: str, server_id: str, name: str, text: str
+    ) -> None:
+        self._directory(host, server_id).joinpath(name).write_text(text)
+
+    def console(self, server_id: str) -> str:
+        return self.connect().compute.get_server_console_output(
+            server_id)['output']
+
+    def type(self, host: str, server_id: str, line: str) -> None:
+        hypervisor = self._hypervisor(host)
+        try:
+            stream = hypervisor.newStream()
+            hypervisor.lookupByUUIDString(server_id).openConsole(
+                None, stream, libvirt.VIR_DOMAIN_CONSOLE_FORCE)
+            # QEMU takes some time to see that somebody listens. It reads
+            # nothing until then, nor when they are gone again.
+            stream.recv(1)
+            stream.send(f'{line}\n'.encode())
+            self._wait_for_answer(stream)
+            stream.finish()
+        finally:
+            hypervisor.close()
+
+    @staticmethod
+    def _wait_for_answer(stream: libvirt.virStream) -> None:
+        """Wait for a line other than those that the guest always writes."""
+        heard = b''
+        end = time.monotonic() + expect.TIMEOUT
+        # What comes first may be the rest of a line.
+        while all(line.startswith(b'lab: tick ')
+                  for line in heard.splitlines()[1:-1]):
+            if time.monotonic() > end:
+                raise expect.Unexpected(
+                    'the guest: does not answer on its console')
+            heard += stream.recv(4096)
+
+    def upload_rescue_image(self) -> str:
+        images = self.connect('member').image
+        original = images.get_image(self.rescue_image)
+        return images.create_image(
+            name='rescue-copy', disk_format=original.disk_format,
+            container_format=original.container_format,
+            data=images.download_image(original).content).id
+
+    def delete_image(self, image: str) -> None:
+        self.connect('member').image.delete_image(image)
+
+    @contextlib.contextmanager
+    def migration_held(self, server_id: str) -> abc.Iterator[_Held]:
+        host = self.connect().compute.get_server(server_id).compute_host
+        hypervisor = self._hypervisor(host)
+        try:
+            with _Held(hypervisor.lookupByUUIDString(server_id)) as held:
+                yield held
+        finally:
+            hypervisor.close()
+
+    @contextlib.contextmanager
+    def migration_fails(self, server_id: str) -> abc.Iterator[None]:
+        over = threading.Event()
+
+        def fail() -> None:
+            while not over.wait(_PACE):
+                if held.copied() and _kill_incoming(server_id):
+                    return
+
+        with self.migration_held(server_id) as held:
+            watcher = threading.Thread(target=fail)
+            watcher.start()
+            try:
+                yield
+            finally:
+                over.set()
+                watcher.join()
+
+    @contextlib.contextmanager
+    def incapable(self, *hosts: str) -> abc.Iterator[None]:
+        with contextlib.ExitStack() as stack:
+            for host in hosts:
+                stack.enter_context(self.not_upgraded(host))
+                self._remove_trait(host)
+            yield
+
+    def _remove_trait(self, host: str) -> None:
+        """Remove the trait of a host, whose service does not report it."""
+        placement = self.connect().placement
+        (provider,) = placement.get(
+            '/resource_providers', params={'name': host}
+        ).json()['resource_providers']
+        path = f'/resource_providers/{provider["uuid"]}/traits'
+        traits = placement.get(path, microversion='1.6').json()
+        traits['traits'].remove(TRAIT)
+        exceptions.raise_from_response(
+            placement.put(path, json=traits, microversion='1.6'))
+
+    @contextlib.contextmanager
+    def not_upgraded(self, host: str) -> abc.Iterator[None]:
+        compute = topology.compute(host)
+        try:
+            nova.downgrade(self._lab, compute)
+            yield
+        finally:
+            nova.upgrade(self._lab, compute)
+
+    @contextlib.contextmanager
+    def host_down(self, host: str) -> abc.Iterator[None]:
+        compute = topology.compute(host)
+        supervisor = programs.Supervisor(self._lab.where)
+        libvirtd = hypervisors.libvirtd(self._lab, compute)
+        services = self.connect().compute
+        (service,) = services.services(binary='nova-compute', host=host)
+        with contextlib.ExitStack() as stack:
+            # Nova takes no host for up whose evacuations are not over, and
+            # those end when its compute service starts.
+            stack.callback(
+                services.update_service_forced_down, service, forced=False)
+            stack.callback(nova.start_compute, self._lab, compute)
+            stack.callback(supervisor.start, libvirtd)
+            for program in (nova.compute(self._lab, compute), libvirtd):
+                supervisor.kill(program.name)
+            _kill_guests(host)
+            services.update_service_forced_down(service, forced=True)
+            yield
+
+    def audit_placement(self, delete: bool = False) -> str:
+        return nova.audit_placement(self._lab, delete)

@@ -1,0 +1,460 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""The commands of `./run lab`."""
+
+import argparse
+from collections import abc
+import contextlib
+import fcntl
+import importlib.metadata
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import time
+
+import rich.table
+
+from lab.real import bringup
+from lab.real import images
+from lab.real import layout
+from lab.real import machine
+from lab.real import programs
+from lab.real import say
+from lab.real.services import common
+from lab.real import settings as lab_settings
+from lab.real import tempest
+from lab.real import topology
+from lab import scenarios
+
+WHERE = layout.PROJECT
+
+#: Bytes that must be free for services and four small guests.
+_MEMORY = 6 * 2**30
+_DISK = 4 * 2**30
+
+#: The longest path that a Unix socket may have.
+_SOCKET_PATH = 107
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog='./run lab',
+        description='A real OpenStack on this machine, in namespaces of its '
+        'own: Keystone, Glance, Placement, Neutron and Nova, with two cells, '
+        'three compute hosts, and guests in QEMU under software emulation.')
+    commands = parser.add_subparsers(
+        dest='command', required=True, metavar='COMMAND')
+
+    command = commands.add_parser(
+        'up', help='start a lab',
+        description='Starts a new lab, with new passwords and nothing in it '
+        'but images, flavors and a network. If that fails, nothing of it '
+        'goes on running.')
+    _add_variants(command)
+    command.add_argument(
+        '--keep', action='store_true',
+        help='if it fails, leave running what runs')
+    command.set_defaults(call=_up)
+
+    command = commands.add_parser(
+        'down', help='end the lab',
+        description='Ends the lab, its servers included, and removes its '
+        'files. Logs, guest images and empty databases stay in .lab/ for '
+        'the next one.')
+    command.add_argument(
+        '--purge', action='store_true', help='remove .lab/ altogether')
+    command.set_defaults(call=_down)
+
+    command = commands.add_parser(
+        'status', help='show hosts, versions and services',
+        description='Shows hosts, cells, versions and services. Exits with '
+        '1 if the lab is not up, or a service is not running.')
+    command.set_defaults(call=_status)
+
+    command = commands.add_parser(
+        'env', help='print what points the openstack command at the lab',
+        description='Prints shell commands that point the openstack command '
+        'at the lab: eval "$(./run lab env)". The users are admin, member '
+        'and reader, each in the projects demo and other.')
+    command.add_argument(
+        'cloud', nargs='?', default='admin-demo', metavar='USER-PROJECT',
+        help='who to be (default: %(default)s)')
+    command.set_defaults(call=_env)
+
+    command = commands.add_parser(
+        'logs', help='show the log of a service',
+        description='Shows the end of the log of a service, or the names of '
+        'all logs if none is named.')
+    command.add_argument('name', nargs='?', metavar='SERVICE')
+    command.add_argument(
+        '-f', '--follow', action='store_true', help='go on showing it')
+    command.set_defaults(call=_logs)
+
+    command = commands.add_parser(
+        'shell', help='a shell on a host',
+        description='Opens a shell on a host of the lab, or runs a command '
+        'there: ./run lab shell node1 virsh list')
+    command.add_argument(
+        'host', choices=[host.name for host in topology.HOSTS])
+    command.add_argument(
+        'argument', nargs=argparse.REMAINDER, metavar='COMMAND')
+    command.set_defaults(call=_shell)
+
+    command = commands.add_parser(
+        'run', help='run scenarios on the lab',
+        description='Runs the scenarios of ./run demo, and those that need '
+        'real guests, on the lab. Exits with 0 if all pass, 1 if any fails, '
+        '2 if there is no such scenario.')
+    command.add_argument('names', nargs='*', metavar='NAME')
+    command.add_argument(
+        '--list', action='store_true', help='list the scenarios and exit')
+    command.set_defaults(call=_run)
+
+    command = commands.add_parser(
+        'tempest', help='run OpenStack\'s own tests on the lab',
+        description='Configures Tempest for the lab and runs those of its '
+        'tests whose names match. Exits with Tempest\'s own code.')
+    command.add_argument(
+        'regex', metavar='REGEX',
+        help='as tempest.api.compute.servers.test_server_rescue')
+    command.set_defaults(call=_tempest)
+
+    command = commands.add_parser(
+        'bench', help='measure how long a rescued guest is out',
+        description='Measures how long a rescued guest is out while it is '
+        'moved to another host: unrescued, live-migrated and rescued again, '
+        'as the released Nova makes one do; live-migrated in rescue; and '
+        'migrated by libvirt alone, which is the floor. Writes a table, and '
+        'JSON and a plot to .lab/bench/. Exits with 1 if a round does not '
+        'do what it should.')
+    command.add_argument(
+        '--rounds', type=_count, default=5, metavar='NUMBER',
+        help='how often to measure each (default: %(default)s)')
+    command.set_defaults(call=_bench)
+
+    command = commands.add_parser(
+        'smoke', help='start a lab, move a rescued server, end the lab',
+        description='Boots the guest images, starts a lab, runs the '
+        'scenarios of a rescued server that moves, ends the lab, and looks '
+        'that nothing of it is left.')
+    _add_variants(command)
+    command.set_defaults(call=_smoke)
+    return parser
+
+
+def _count(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise ValueError
+    return number
+
+
+def _add_variants(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        '--stock', action='store_true',
+        help='run the released Nova, without the series')
+    command.add_argument(
+        '--shared', action='store_true',
+        help='let all hosts share the directory of their guests\' disks')
+
+
+@contextlib.contextmanager
+def _locked() -> abc.Iterator[None]:
+    """Keep other commands from changing the lab.
+
+    :raises lab.real.layout.Problem: if one does that now
+    """
+    WHERE.root.mkdir(exist_ok=True)
+    with WHERE.lock.open('w') as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise layout.Problem(
+                'another ./run lab is starting or ending the lab of this '
+                'checkout: wait until it is done.') from None
+        yield
+
+
+def _check_machine() -> None:
+    """Refuse what cannot work, before anything is begun."""
+    socket = WHERE.run / 'neutron-locks'
+    if len(str(socket)) > _SOCKET_PATH:
+        raise layout.Problem(
+            f'{WHERE.root} is too long a path for sockets in it: move this '
+            'checkout to a shorter one.')
+    lines = pathlib.Path('/proc/meminfo').read_text().splitlines()
+    memory = {line.split(':')[0]: int(line.split()[1]) * 1024
+              for line in lines}['MemAvailable']
+    if memory < _MEMORY:
+        raise layout.Problem(
+            f'the lab needs {_MEMORY // 2**30} GiB of free memory, and there '
+            f'are {memory / 2**30:.1f}: end something else first.')
+    disk = shutil.disk_usage(WHERE.root).free
+    if disk < _DISK:
+        raise layout.Problem(
+            f'the lab needs {_DISK // 2**30} GiB of free disk space in '
+            f'{WHERE.root}, and there are {disk / 2**30:.1f}: make room.')
+
+
+def _need_root() -> None:
+    if os.geteuid():
+        raise layout.Problem(
+            'namespaces and bridges need root: run this with sudo.')
+
+
+def _need_lab() -> common.Lab:
+    """The lab that runs.
+
+    :raises lab.real.layout.Problem: if there is none
+    """
+    _need_root()
+    if machine.pid(WHERE) is None:
+        raise layout.Problem('the lab is not up: start it with ./run lab up')
+    return common.Lab(WHERE, lab_settings.Settings.load(WHERE))
+
+
+def _need_whole_lab() -> None:
+    """Make sure that a lab runs, and came up to its end.
+
+    :raises lab.real.layout.Problem: if there is none
+    """
+    _need_lab()
+    if not WHERE.clouds.exists():
+        raise layout.Problem(
+            'the lab did not come up whole: end it with ./run lab down, and '
+            'start another one with ./run lab up')
+
+
+def _inside(*arguments: str) -> int:
+    """Run a command on the controller. Returns its exit code."""
+    return subprocess.call([
+        *machine.enter_from_outside(WHERE, topology.CONTROLLER.name),
+        sys.executable, '-m', 'lab.real.inside', *arguments])
+
+
+def _end() -> None:
+    machine.stop(WHERE)
+    machine.clear(WHERE)
+    WHERE.clouds.unlink(missing_ok=True)
+
+
+def _up(args: argparse.Namespace) -> int:
+    _need_root()
+    begun = time.monotonic()
+    with _locked():
+        if machine.pid(WHERE) is not None:
+            raise layout.Problem(
+                'the lab is up already: see ./run lab status, or end it with '
+                './run lab down')
+        _check_machine()
+        # What a lab left that was killed.
+        _end()
+        done = False
+        try:
+            done = _start(args)
+        finally:
+            if not done and not args.keep:
+                with say.step('end what had been started'):
+                    _end()
+    if not done:
+        say.console.print(
+            'The lab did not come up; its logs are there: ./run lab logs\n'
+            'Start it again with ./run lab up, or with --keep to look into '
+            'what runs.')
+        return 1
+    say.console.print(
+        f'The lab is up, {time.monotonic() - begun:.0f} s after it was asked '
+        'for. Next:\n'
+        '  ./run lab run           the scenarios, on it\n'
+        '  eval "$(./run lab env)" and then: openstack server list\n'
+        '  ./run lab down          its end')
+    return 0
+
+
+def _start(args: argparse.Namespace) -> bool:
+    for directory in (WHERE.cache, WHERE.lab):
+        directory.mkdir(exist_ok=True)
+    shutil.rmtree(WHERE.logs, ignore_errors=True)
+    WHERE.logs.mkdir()
+    nova = None
+    if not args.stock:
+        subprocess.run(
+            [sys.executable, '-m', 'series', 'build'], check=True)
+        nova = str(layout.ROOT / 'build' / 'nova')
+    settings = lab_settings.draw(nova, args.shared)
+    settings.save(WHERE)
+    lab = common.Lab(WHERE, settings)
+    with say.step('make guest images'):
+        images.build(WHERE.cache)
+    with say.step('draw passwords and write configuration'):
+        bringup.prepare(lab)
+    with say.step('make hosts and networks'):
+        machine.start(WHERE)
+    return _inside('up') == 0
+
+
+def _down(args: argparse.Namespace) -> int:
+    _need_root()
+    with _locked():
+        ran = machine.pid(WHERE) is not None
+        with say.step('end the lab' if ran else 'remove what a lab left'):
+            _end()
+        if args.purge:
+            shutil.rmtree(WHERE.root)
+    return 0
+
+
+def _status(args: argparse.Namespace) -> int:
+    lab = _need_lab()
+    nova = 'the series applied' if lab.settings.nova else 'as released'
+    packages = ('keystone', 'glance', 'openstack-placement', 'neutron')
+    versions = ', '.join(
+        f'{name} {importlib.metadata.version(name)}' for name in packages)
+    say.console.print(
+        f'nova {importlib.metadata.version("nova")}, {nova}; {versions}\n'
+        f'{topology.CONTROLLER.name}: {topology.CONTROLLER.address}')
+    for compute in topology.COMPUTES:
+        say.console.print(
+            f'{compute.name}: {compute.address}, in {compute.cell}')
+    shown = rich.table.Table('service', 'host', 'state', 'since')
+    states = programs.Supervisor(WHERE).states()
+    good = True
+    for program in bringup.all_programs(lab):
+        state = states[program.name]
+        runs = state['statename'] == 'RUNNING'
+        good = good and runs
+        shown.add_row(
+            program.name, program.host or 'this machine',
+            state['statename'].lower(),
+            f'{state["now"] - state["start"]} s' if runs else '')
+    say.console.print(shown)
+    return 0 if good else 1
+
+
+def _env(args: argparse.Namespace) -> int:
+    _need_whole_lab()
+    print(f'export OS_CLIENT_CONFIG_FILE={WHERE.clouds}')
+    print(f'export OS_CLOUD={args.cloud}')
+    print(f'export PATH={pathlib.Path(sys.executable).parent}:"$PATH"')
+    return 0
+
+
+def _logs(args: argparse.Namespace) -> int:
+    names = sorted(path.stem for path in WHERE.logs.glob('*.log'))
+    if args.name is None:
+        print('\n'.join(names))
+        return 0
+    if args.name not in names:
+        raise layout.Problem(
+            f'there is no log of {args.name!r}: ./run lab logs names all.')
+    path = programs.log(WHERE, args.name)
+    os.execvp('tail', ['tail', *(['--follow'] if args.follow else []),
+                       '--lines=100', str(path)])
+
+
+def _shell(args: argparse.Namespace) -> int:
+    _need_lab()
+    command = args.argument or ['bash']
+    os.environ['VIRSH_DEFAULT_CONNECT_URI'] = 'qemu:///system'
+    return subprocess.call(
+        [*machine.enter_from_outside(WHERE, args.host), *command])
+
+
+def _run(args: argparse.Namespace) -> int:
+    known = scenarios.load()
+    if args.list:
+        print(scenarios.listing(known))
+        return 0
+    scenarios.choose(args.names, known, './run lab run')
+    _need_whole_lab()
+    return _inside('run', *args.names)
+
+
+def _tempest(args: argparse.Namespace) -> int:
+    _need_whole_lab()
+    return tempest.run(_need_lab(), args.regex)
+
+
+def _bench(args: argparse.Namespace) -> int:
+    _need_whole_lab()
+    return _inside('bench', str(args.rounds))
+
+
+def _smoke(args: argparse.Namespace) -> int:
+    _need_root()
+    subprocess.run(
+        [sys.executable, '-m', 'pytest', '--quiet', 'tests/machine'],
+        cwd=layout.ROOT, check=True)
+    args.keep = False
+    interfaces = set(os.listdir('/sys/class/net'))
+    code = _up(args)
+    if code:
+        return code
+    try:
+        code = _inside(
+            'run', 'live-migrate-rescued', 'rescued-guest-runs-on')
+    finally:
+        with _locked(), say.step('end the lab'):
+            _end()
+    with say.step('nothing of it is left'):
+        _check_nothing_left(interfaces)
+    return code
+
+
+def _check_nothing_left(interfaces: set[str]) -> None:
+    """Make sure that a lab has left nothing but what it may.
+
+    :param interfaces: names of the machine's interfaces before the lab
+    :raises lab.real.layout.Problem: if something is left
+    """
+    left = [
+        f'interface {name}'
+        for name in set(os.listdir('/sys/class/net')) - interfaces]
+    left += [
+        f'mount {line.split()[1]}'
+        for line in pathlib.Path('/proc/mounts').read_text().splitlines()
+        if str(WHERE.root) in line]
+    left += [
+        f'process {path.parent.name}'
+        for path in pathlib.Path('/proc').glob('[0-9]*/cmdline')
+        if f'{WHERE.lab}/' in _read(path)]
+    if left or WHERE.lab.exists():
+        raise layout.Problem(
+            'the lab has left behind: ' + ', '.join(left or [str(WHERE.lab)]))
+
+
+def _read(path: pathlib.Path) -> str:
+    """The content of a file; nothing if it is gone."""
+    try:
+        return path.read_text(errors='replace')
+    except OSError:
+        return ''
+
+
+def main(argv: abc.Sequence[str]) -> int:
+    """Run a command. Returns the exit code."""
+    args = _parser().parse_args(argv)
+    try:
+        return args.call(args)
+    except scenarios.Unknown as exc:
+        say.problem(exc)
+        return 2
+    except (layout.Problem, images.CannotBuild) as exc:
+        return say.problem(exc)
+    except subprocess.CalledProcessError as exc:
+        return exc.returncode
+    except KeyboardInterrupt:
+        print('lab: interrupted', file=sys.stderr)
+        return 130

@@ -1,0 +1,192 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""What the bench makes of its samples: statistics, a table, JSON, a plot."""
+
+from collections import abc
+import dataclasses
+import pathlib
+import statistics
+from typing import Any
+
+import rich.table
+
+VARIANTS = {
+    'again': 'unrescue, move, rescue',
+    'series': 'move in rescue',
+    'floor': 'libvirt alone',
+    'active': 'move not in rescue',
+}
+"""What is measured, by the name it has in the JSON."""
+
+_MEASURES = {
+    'outage': 'longest time without a tick',
+    'wall': 'from the request to its end',
+}
+
+_RATIOS = {
+    'outage_series_to_floor': 'Outage in rescue, to libvirt alone',
+    'outage_again_to_floor': 'Outage by rescuing again, to libvirt alone',
+    'outage_again_to_series': 'Outage by rescuing again, to in rescue',
+    'wall_series_to_active': 'Wall time in rescue, to not in rescue',
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Sample:
+    variant: str
+    #: number of the round, from 1 on
+    round: int
+    #: seconds that the guest did not run
+    outage: float
+    #: seconds from the request until what was asked for is done
+    wall: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Summary:
+    median: float
+    min: float
+    max: float
+
+
+def summarize(samples: abc.Iterable[Sample]) -> (
+        dict[str, dict[str, Summary]]):
+    """The statistics of each variant, for each of what is measured."""
+    values: dict[str, dict[str, list[float]]] = {}
+    for sample in samples:
+        of_variant = values.setdefault(
+            sample.variant, {measure: [] for measure in _MEASURES})
+        for measure, seen in of_variant.items():
+            seen.append(getattr(sample, measure))
+    return {
+        variant: {
+            measure: Summary(statistics.median(seen), min(seen), max(seen))
+            for measure, seen in values[variant].items()}
+        for variant in VARIANTS if variant in values}
+
+
+def _ratio(one: float, other: float) -> float | None:
+    return one / other if other else None
+
+
+def ratios(
+    summaries: dict[str, dict[str, Summary]]
+) -> dict[str, float | None]:
+    """What the medians are to each other; None if the other one is zero."""
+    again, series, floor = (
+        summaries[name]['outage'].median
+        for name in ('again', 'series', 'floor'))
+    return {
+        'outage_series_to_floor': _ratio(series, floor),
+        'outage_again_to_floor': _ratio(again, floor),
+        'outage_again_to_series': _ratio(again, series),
+        'wall_series_to_active': _ratio(
+            summaries['series']['wall'].median,
+            summaries['active']['wall'].median)}
+
+
+def document(
+    samples: abc.Sequence[Sample], facts: abc.Mapping[str, Any]
+) -> dict[str, Any]:
+    """All that is known, for a JSON file.
+
+    :param facts: what the lab was like
+    """
+    summaries = summarize(samples)
+    return {
+        **facts,
+        'unit': 'seconds',
+        'variants': VARIANTS,
+        'measures': _MEASURES,
+        'samples': [dataclasses.asdict(sample) for sample in samples],
+        'summary': {
+            variant: {measure: dataclasses.asdict(summary)
+                      for measure, summary in of_variant.items()}
+            for variant, of_variant in summaries.items()},
+        'ratios': ratios(summaries)}
+
+
+def table(samples: abc.Iterable[Sample]) -> rich.table.Table:
+    """Median, least and most of each variant.
+
+    The ratio is that of the median outages to libvirt's.
+    """
+    summaries = summarize(samples)
+    floor = summaries['floor']['outage'].median
+    shown = rich.table.Table('')
+    for title in ('outage', 'ratio', 'wall time'):
+        shown.add_column(title, justify='right', no_wrap=True)
+    for variant, measures in summaries.items():
+        cells = []
+        for measure, summary in measures.items():
+            cells.append(f'{summary.median:.2f} s '
+                         f'({summary.min:.2f}-{summary.max:.2f})')
+            if measure == 'outage':
+                ratio = _ratio(summary.median, floor)
+                cells.append('-' if ratio is None else f'{ratio:.2f}')
+        shown.add_row(VARIANTS[variant], *cells)
+    return shown
+
+
+def words(found: abc.Mapping[str, Any]) -> list[str]:
+    """What the table does not tell.
+
+    :param found: what `document` made
+    """
+    told = []
+    for name, words in _RATIOS.items():
+        ratio = found['ratios'][name]
+        if ratio is not None:
+            told.append(f'{words}: {ratio:.2f}')
+    begin, end = (found['load_average'][when][0] for when in ('begin', 'end'))
+    return [
+        *told,
+        'Longest time without a tick when nothing was asked for: '
+        f'{max(found["rest"]):.2f} s',
+        f'Load average {begin:.1f} at the begin, {end:.1f} at the end, on '
+        f'{found["processors"]} processors']
+
+
+def plot(
+    samples: abc.Sequence[Sample], title: str, path: pathlib.Path
+) -> None:
+    """Draw each sample as a dot, and the medians, to an SVG file."""
+    # Only who draws needs them.
+    import matplotlib
+    matplotlib.use('Agg')
+    from matplotlib import pyplot
+
+    summaries = summarize(samples)
+    figure, axes = pyplot.subplots(
+        len(_MEASURES), sharex=True, figsize=(9, 5), layout='constrained')
+    names = list(reversed(summaries))
+    for axis, (measure, meaning) in zip(axes, _MEASURES.items(), strict=True):
+        for place, name in enumerate(names):
+            seen = [getattr(sample, measure) for sample in samples
+                    if sample.variant == name]
+            axis.plot(seen, [place] * len(seen), 'o', alpha=0.5, color='C0')
+            axis.plot(
+                summaries[name][measure].median, place, '|', color='C3',
+                markersize=20)
+        axis.set_yticks(range(len(names)), [VARIANTS[name] for name in names])
+        axis.set_ylim(-0.5, len(names) - 0.5)
+        axis.set_title(f'{measure}: {meaning}', fontsize='medium')
+        axis.grid(axis='x', alpha=0.3)
+    # From a tick's tenth of a second to a minute; zero has its place too.
+    axes[-1].set_xscale('symlog', linthresh=0.01)
+    axes[-1].set_xlim(left=0)
+    axes[-1].xaxis.set_major_formatter('{x:g}')
+    axes[-1].set_xlabel('seconds; dots are rounds, lines are medians')
+    figure.suptitle(title)
+    figure.savefig(path)
+    pyplot.close(figure)

@@ -1,0 +1,66 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""What of the lab's commands runs on its controller.
+
+`python -m lab.real.inside COMMAND [ARGUMENT...]`, from lab.real.commands.
+"""
+
+from collections import abc
+import functools
+import sys
+
+from lab.real import bench
+from lab.real import bringup
+from lab.real import cloud
+from lab.real import images
+from lab.real import layout
+from lab.real import say
+from lab.real.services import common
+from lab.real import settings
+from lab import runner
+from lab import scenarios
+
+
+def _up(lab: common.Lab, arguments: abc.Sequence[str]) -> int:
+    bringup.bring_up(
+        lab, images.Images.inside(lab.where.images), say.step)
+    return 0
+
+
+def _run(lab: common.Lab, names: abc.Sequence[str]) -> int:
+    return runner.play(
+        scenarios.choose(names, scenarios.load(), './run lab run'),
+        functools.partial(cloud.RealCloud, lab), say.console)
+
+
+def _bench(lab: common.Lab, arguments: abc.Sequence[str]) -> int:
+    return bench.run(lab, int(arguments[0]))
+
+
+_COMMANDS = {'up': _up, 'run': _run, 'bench': _bench}
+
+
+def main(argv: abc.Sequence[str]) -> int:
+    """Run a command. Returns the exit code."""
+    where = layout.PROJECT
+    lab = common.Lab(where, settings.Settings.load(where))
+    try:
+        return _COMMANDS[argv[0]](lab, argv[1:])
+    except layout.Problem as exc:
+        return say.problem(exc)
+    except KeyboardInterrupt:
+        return 130
+
+
+if __name__ == '__main__':
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,236 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""The processes of the lab and their supervisor.
+
+supervisord is the supervisor: it comes from PyPI, runs without systemd, and
+can be asked and told over a socket.
+"""
+
+from collections import abc
+import configparser
+import dataclasses
+import functools
+import http.client
+import io
+import pathlib
+import shlex
+import socket
+import time
+from typing import Any
+import xmlrpc.client
+
+from supervisor import xmlrpc as supervisor_xmlrpc
+
+from lab.real import layout
+from lab.real import machine
+
+#: Seconds that a program may take to become ready.
+TIMEOUT = 120.0
+
+_INTERVAL = 0.1
+
+
+@dataclasses.dataclass(frozen=True)
+class Program:
+    """A process that the supervisor keeps running on a host."""
+
+    name: str
+    #: host that it runs on; the machine's own network if empty
+    host: str
+    command: tuple[str, ...]
+    #: whether it does its work; asked again until it does
+    ready: abc.Callable[[], bool]
+    environment: dict[str, str] = dataclasses.field(default_factory=dict)
+    #: signal that asks it to end
+    stop_signal: str = 'TERM'
+
+
+class NotReady(layout.Problem):
+    """A program did not come up."""
+
+
+def port_open(address: str, port: int) -> abc.Callable[[], bool]:
+    """Whether something answers at a port; for use on the controller."""
+
+    def look() -> bool:
+        try:
+            socket.create_connection((address, port), timeout=1).close()
+        except OSError:
+            return False
+        return True
+
+    return look
+
+
+def answers(address: str, port: int, path: str = '/') -> (
+        abc.Callable[[], bool]):
+    """Whether an API answers without an error of its own."""
+
+    def look() -> bool:
+        connection = http.client.HTTPConnection(address, port, timeout=30)
+        try:
+            connection.request('GET', path)
+            return connection.getresponse().status < 500
+        except (OSError, http.client.HTTPException):
+            return False
+        finally:
+            connection.close()
+
+    return look
+
+
+def socket_open(path: pathlib.Path) -> abc.Callable[[], bool]:
+    """Whether something listens at a Unix socket."""
+
+    def look() -> bool:
+        with socket.socket(socket.AF_UNIX) as probe:
+            try:
+                probe.connect(str(path))
+            except OSError:
+                return False
+        return True
+
+    return look
+
+
+def _quoted(value: str) -> str:
+    # supervisord expands %(name)s in its values.
+    return value.replace('%', '%%')
+
+
+def _environment(values: dict[str, str]) -> str:
+    return ','.join(
+        f'{name}="{_quoted(value)}"' for name, value in values.items())
+
+
+def write_configuration(
+    where: layout.Layout, programs: abc.Iterable[Program]
+) -> None:
+    """Write supervisord's file, for programs that `Supervisor` starts."""
+    found = configparser.RawConfigParser()
+    found['unix_http_server'] = {
+        'file': str(where.run / 'supervisor'), 'chmod': '0700'}
+    found['rpcinterface:supervisor'] = {
+        'supervisor.rpcinterface_factory':
+            'supervisor.rpcinterface:make_main_rpcinterface'}
+    found['supervisord'] = {
+        'nodaemon': 'true', 'silent': 'true', 'user': 'root',
+        'logfile': str(where.logs / 'supervisord.log'),
+        'pidfile': str(where.run / 'supervisord.pid'),
+        'childlogdir': str(where.logs), 'directory': str(where.lab)}
+    for program in programs:
+        prefix = machine.enter(program.host) if program.host else []
+        found[f'program:{program.name}'] = {
+            'command': _quoted(shlex.join([*prefix, *program.command])),
+            'environment': _environment(program.environment),
+            'autostart': 'false', 'autorestart': 'unexpected',
+            'startsecs': '1', 'startretries': '2',
+            'stopsignal': program.stop_signal, 'stopwaitsecs': '10',
+            'stopasgroup': 'true', 'killasgroup': 'true',
+            'redirect_stderr': 'true', 'stdout_logfile_maxbytes': '0',
+            'stdout_logfile': str(log(where, program.name))}
+    text = io.StringIO()
+    found.write(text)
+    (where.conf / 'supervisord.conf').write_text(text.getvalue())
+
+
+def log(where: layout.Layout, name: str) -> pathlib.Path:
+    """The log of a program."""
+    return where.logs / f'{name}.log'
+
+
+class Supervisor:
+    """The supervisor of a running lab."""
+
+    def __init__(self, where: layout.Layout):
+        self._where = where
+
+    @functools.cached_property
+    def _server(self) -> Any:
+        transport = supervisor_xmlrpc.SupervisorTransport(
+            serverurl=f'unix://{self._where.run / "supervisor"}')
+        return xmlrpc.client.ServerProxy(
+            'http://127.0.0.1', transport=transport).supervisor
+
+    def wait_until_up(self) -> None:
+        """Wait until the supervisor listens.
+
+        :raises NotReady: if it does not in time
+        """
+        self._wait(
+            'supervisord', socket_open(self._where.run / 'supervisor'),
+            lambda: True)
+
+    def start(self, *programs: Program) -> None:
+        """Start programs, all at once, and wait until each is ready.
+
+        :raises NotReady: if one is not in time, with the end of its log
+        """
+        for program in programs:
+            try:
+                self._server.startProcess(program.name, False)
+            except xmlrpc.client.Fault as exc:
+                if exc.faultCode != supervisor_xmlrpc.Faults.ALREADY_STARTED:
+                    raise
+        for program in programs:
+            self._wait(
+                program.name, program.ready,
+                functools.partial(self.runs, program.name))
+
+    def _wait(
+        self, name: str, ready: abc.Callable[[], bool],
+        runs: abc.Callable[[], bool],
+    ) -> None:
+        end = time.monotonic() + TIMEOUT
+        while not ready():
+            if not runs():
+                raise NotReady(f'{name} ended.\n{self.tail(name)}')
+            if time.monotonic() > end:
+                raise NotReady(
+                    f'{name} was not ready within {TIMEOUT:.0f} s.\n'
+                    f'{self.tail(name)}')
+            time.sleep(_INTERVAL)
+
+    def tail(self, name: str, count: int = 15) -> str:
+        """The last lines of a program's log."""
+        try:
+            lines = log(self._where, name).read_text(
+                errors='replace').splitlines()
+        except OSError:
+            lines = []
+        return '\n'.join([*lines[-count:],
+                          f'The whole log: ./run lab logs {name}'])
+
+    def states(self) -> dict[str, dict[str, Any]]:
+        """What supervisord tells of each program, by name."""
+        return {each['name']: each
+                for each in self._server.getAllProcessInfo()}
+
+    def runs(self, name: str) -> bool:
+        """Whether a program runs or is about to."""
+        state = self._server.getProcessInfo(name)['statename']
+        return state in ('STARTING', 'RUNNING', 'BACKOFF')
+
+    def stop(self, name: str) -> None:
+        """Stop a program and wait until it has ended."""
+        self._server.stopProcess(name)
+
+    def kill(self, name: str) -> None:
+        """Kill a program; it is not started again."""
+        # One that dies before it is told to stop would be started again, and
+        # one that is told to stop would do more than die.
+        self._server.signalProcess(name, 'STOP')
+        self._server.stopProcess(name, False)
+        self._server.signalProcess(name, 'KILL')
+        while self._server.getProcessInfo(name)['statename'] != 'STOPPED':
+            time.sleep(_INTERVAL)

@@ -1,0 +1,153 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""What the services of the lab share."""
+
+import dataclasses
+import functools
+import os
+import pathlib
+import shlex
+import subprocess
+import sys
+
+from openstack import connection
+
+from lab.real import layout
+from lab.real import oslo
+from lab.real import settings as lab_settings
+from lab.real import topology
+
+REGION = 'lab'
+CONTROLLER = topology.CONTROLLER.address
+
+
+class Failed(layout.Problem):
+    """A command that prepares a service failed."""
+
+
+def tool(name: str) -> str:
+    """A program of the environment that this runs in."""
+    return str(pathlib.Path(sys.executable).parent / name)
+
+
+@dataclasses.dataclass(frozen=True)
+class Lab:
+    """What a service must know of the lab that it is part of."""
+
+    where: layout.Layout
+    settings: lab_settings.Settings
+
+    def password(self, account: str) -> str:
+        return self.settings.passwords[account]
+
+    def directory(self, service: str) -> pathlib.Path:
+        """The directory for the configuration of a service."""
+        path = self.where.conf / service
+        path.mkdir(exist_ok=True)
+        return path
+
+    def database(self, name: str) -> str:
+        """The URL of a database."""
+        return (f'mysql+pymysql://openstack:{self.password("database")}'
+                f'@{CONTROLLER}/{name}?charset=utf8mb4')
+
+    def messages(self, virtual_host: str) -> str:
+        """The URL of a virtual host of the message queue."""
+        return (f'rabbit://openstack:{self.password("messages")}'
+                f'@{CONTROLLER}:5672/{virtual_host}')
+
+    def internal(self, api: str, path: str = '') -> str:
+        """The URL of an API in the network of the lab."""
+        return f'http://{CONTROLLER}:{lab_settings.APIS[api]}{path}'
+
+    def public(self, api: str, path: str = '') -> str:
+        """The URL of an API on the machine."""
+        return f'http://127.0.0.1:{self.settings.ports[api]}{path}'
+
+    def login(self, service: str) -> dict[str, object]:
+        """Options by which a service logs in to Keystone."""
+        return {
+            'auth_type': 'password', 'auth_url': self.internal('keystone'),
+            'username': service, 'password': self.password(service),
+            'project_name': 'service', 'user_domain_name': 'Default',
+            'project_domain_name': 'Default'}
+
+    def client(self, service: str) -> dict[str, object]:
+        """Options by which a service calls another one."""
+        return {**self.login(service), 'region_name': REGION,
+                'valid_interfaces': 'internal'}
+
+    def api(self, service: str) -> oslo.Options:
+        """Options of every service with an API."""
+        return {
+            'DEFAULT': self.logging(),
+            'keystone_authtoken': {
+                **self.login(service),
+                'www_authenticate_uri': self.public('keystone'),
+                'interface': 'internal',
+                'memcached_servers': f'{CONTROLLER}:11211'},
+            'oslo_concurrency': {'lock_path': self.lock_path(service)},
+        }
+
+    def connect(self) -> connection.Connection:
+        """A new connection of the operator, from the controller."""
+        return connection.Connection(
+            auth={
+                'auth_url': self.internal('keystone', '/v3'),
+                'username': 'admin', 'password': self.password('admin'),
+                'project_name': 'admin', 'user_domain_name': 'Default',
+                'project_domain_name': 'Default'},
+            region_name=REGION, interface='internal',
+            identity_api_version='3')
+
+    @functools.cached_property
+    def admin(self) -> connection.Connection:
+        """The connection of the operator, once the catalog is complete."""
+        return self.connect()
+
+    def logging(self) -> dict[str, object]:
+        return {'use_stderr': 'true', 'debug': 'false'}
+
+    def lock_path(self, service: str) -> pathlib.Path:
+        return self.where.run / f'{service}-locks'
+
+    def environment(self) -> dict[str, str]:
+        """The environment of every process."""
+        temporary = self.where.lab / 'tmp'
+        return {
+            'PATH': f'{pathlib.Path(sys.executable).parent}:/usr/sbin:'
+                    '/usr/bin:/sbin:/bin',
+            'TMPDIR': str(temporary), 'HOME': str(temporary),
+            'PYTHONPATH': self.settings.nova or '',
+            'LC_ALL': 'C.UTF-8'}
+
+    def call(self, *command: str, **environment: str) -> str:
+        """Run a command that prepares a service, on the controller.
+
+        :returns: its output
+        :raises Failed: if it fails, with the end of its output
+        """
+        log = self.where.logs / f'{pathlib.Path(command[0]).name}.log'
+        done = subprocess.run(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT, text=True, cwd=self.where.lab,
+            env={**os.environ, **self.environment(), **environment})
+        with log.open('a') as output:
+            output.write(done.stdout)
+        if done.returncode:
+            last = '\n'.join(done.stdout.splitlines()[-15:])
+            words = shlex.join(
+                [pathlib.Path(command[0]).name, *command[1:]])
+            raise Failed(
+                f'{words} failed:\n{last}\nThe whole output is in {log}')
+        return done.stdout

@@ -1,0 +1,52 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Glance, with its images in files."""
+
+from lab.real import oslo
+from lab.real import programs
+from lab.real.services import common
+from lab.real.services import wsgi
+
+
+def configure(lab: common.Lab) -> None:
+    directory = lab.directory('glance')
+    files = lab.where.service('glance')
+    files.mkdir()
+    oslo.write(directory / 'glance-api.conf', lab.api('glance'), {
+        'DEFAULT': {
+            'enabled_backends': 'files:file',
+            'node_staging_uri': f'file://{files / "staging"}'},
+        'database': {'connection': lab.database('glance')},
+        'glance_store': {'default_backend': 'files'},
+        'files': {'filesystem_store_datadir': files / 'images'},
+        'os_glance_staging_store': {
+            'filesystem_store_datadir': files / 'staging'},
+        'os_glance_tasks_store': {
+            'filesystem_store_datadir': files / 'tasks'},
+        'paste_deploy': {
+            'flavor': 'keystone',
+            'config_file': common.tool('../etc/glance/glance-api-paste.ini')},
+    })
+
+
+def sync(lab: common.Lab) -> None:
+    """Make the tables."""
+    lab.call(
+        common.tool('glance-manage'), '--config-file',
+        str(lab.where.conf / 'glance' / 'glance-api.conf'), 'db_sync')
+
+
+def programs_of(lab: common.Lab) -> list[programs.Program]:
+    return [wsgi.serve(
+        lab, 'glance', 'glance.wsgi.api', workers=1, threads=8,
+        OS_GLANCE_CONFIG_DIR=str(lab.where.conf / 'glance'))]

@@ -1,0 +1,67 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Keystone, and the accounts of the lab."""
+
+from lab.real import oslo
+from lab.real import programs
+from lab.real.services import common
+from lab.real.services import wsgi
+
+
+def configure(lab: common.Lab) -> None:
+    directory = lab.directory('keystone')
+    for keys in ('fernet', 'credential'):
+        (directory / keys).mkdir(mode=0o700)
+    oslo.write(directory / 'keystone.conf', {
+        'DEFAULT': lab.logging(),
+        'database': {'connection': lab.database('keystone')},
+        'token': {'provider': 'fernet'},
+        'fernet_tokens': {'key_repository': directory / 'fernet'},
+        'credential': {'key_repository': directory / 'credential'},
+        # The passwords of a lab are random: no need to make guessing slow.
+        'identity': {'password_hash_rounds': 4},
+        'cache': {
+            'enabled': 'true', 'backend': 'dogpile.cache.memcached',
+            'memcache_servers': f'{common.CONTROLLER}:11211'},
+    })
+
+
+def _manage(lab: common.Lab, *arguments: str) -> None:
+    lab.call(
+        common.tool('keystone-manage'), '--config-file',
+        str(lab.where.conf / 'keystone' / 'keystone.conf'), *arguments)
+
+
+def sync(lab: common.Lab) -> None:
+    """Make the tables."""
+    _manage(lab, 'db_sync')
+
+
+def bootstrap(lab: common.Lab) -> None:
+    """Make the keys and the first account."""
+    for keys in ('fernet', 'credential'):
+        _manage(lab, f'{keys}_setup', '--keystone-user', 'root',
+                '--keystone-group', 'root')
+    _manage(
+        lab, 'bootstrap', '--bootstrap-password', lab.password('admin'),
+        '--bootstrap-region-id', common.REGION,
+        '--bootstrap-public-url', lab.public('keystone', '/v3'),
+        '--bootstrap-internal-url', lab.internal('keystone', '/v3'),
+        '--bootstrap-admin-url', lab.internal('keystone', '/v3'))
+
+
+def programs_of(lab: common.Lab) -> list[programs.Program]:
+    return [wsgi.serve(
+        lab, 'keystone', 'keystone.wsgi.api',
+        OS_KEYSTONE_CONFIG_DIR=str(lab.where.conf / 'keystone'),
+        OS_KEYSTONE_CONFIG_FILES='keystone.conf')]

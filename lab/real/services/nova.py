@@ -1,0 +1,310 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Nova: the API, the scheduler, the conductors and the computes."""
+
+import dataclasses
+import functools
+import json
+import os
+import subprocess
+
+from lab.real import oslo
+from lab.real import programs
+from lab.real.services import common
+from lab.real.services import infrastructure
+from lab.real.services import wsgi
+from lab.real import topology
+
+RELEASED_VERSION = 74
+"""The service version of nova-compute 34.0.0."""
+
+_TOP = 'nova'
+
+
+def _cell(cell: str) -> str:
+    return f'nova-{cell}'
+
+
+def _compute(name: str) -> str:
+    return f'nova-{name}'
+
+
+def _shared(lab: common.Lab) -> oslo.Options:
+    return {
+        'DEFAULT': {
+            'state_path': lab.where.service('nova'),
+            'service_down_time': 20, 'report_interval': 5,
+            'rpc_response_timeout': 60, 'allow_resize_to_same_host': 'true'},
+        'service_user': {
+            **lab.login('nova'), 'send_service_user_token': 'true'},
+        'glance': lab.client('glance'),
+        'placement': lab.client('placement'),
+        'neutron': {
+            **lab.client('neutron'),
+            'service_metadata_proxy': 'true',
+            'metadata_proxy_shared_secret': lab.password('metadata')},
+        'keystone': lab.client('nova'),
+        'cinder': lab.client('nova'),
+        'barbican': {'auth_endpoint': lab.internal('keystone', '/v3')},
+        'cache': {
+            'enabled': 'true', 'backend': 'dogpile.cache.memcached',
+            'memcache_servers': f'{common.CONTROLLER}:11211'},
+        'oslo_messaging_notifications': {'driver': 'noop'},
+    }
+
+
+def configure(lab: common.Lab) -> None:
+    lab.where.service('nova').mkdir()
+    base = [lab.api('nova'), _shared(lab)]
+    directory = lab.directory(_TOP)
+    policy = directory / 'policy.json'
+    # JSON is YAML. Nova itself lets no one move a server to another cell.
+    policy.write_text(json.dumps(
+        {'compute:servers:resize:cross_cell': 'rule:context_is_admin'}))
+    oslo.write(directory / 'nova.conf', *base, {
+        'DEFAULT': {
+            'transport_url': lab.messages('openstack'), 'host': 'controller',
+            'enabled_apis': 'osapi_compute,metadata'},
+        'oslo_policy': {'policy_file': policy},
+        'api_database': {'connection': lab.database('nova_api')},
+        'database': {'connection': lab.database('nova_cell0')},
+        'conductor': {'workers': 1},
+        'scheduler': {'workers': 1},
+        'filter_scheduler': {
+            'track_instance_changes': 'false',
+            'enabled_filters': ','.join((
+                'ComputeFilter', 'ComputeCapabilitiesFilter',
+                'ImagePropertiesFilter', 'ServerGroupAntiAffinityFilter',
+                'ServerGroupAffinityFilter'))},
+    })
+    for cell in topology.CELLS:
+        oslo.write(lab.directory(_cell(cell)) / 'nova.conf', *base, {
+            'DEFAULT': {
+                'transport_url': lab.messages(cell),
+                'host': f'conductor-{cell}'},
+            'api_database': {'connection': lab.database('nova_api')},
+            'database': {'connection': lab.database(f'nova_{cell}')},
+            'conductor': {'workers': 1}})
+    for compute in topology.COMPUTES:
+        _configure_compute(lab, compute, *base)
+
+
+def _configure_compute(
+    lab: common.Lab, compute: topology.Compute, *base: oslo.Options
+) -> None:
+    configuration = lab.directory(_compute(compute.name)) / 'nova.conf'
+    helper = (f'{common.tool("privsep-helper")} --config-file '
+              f'{configuration}')
+    contexts = ('nova_sys_admin', 'vif_plug_ovs_privileged',
+                'vif_plug_linux_bridge_privileged', 'privsep_osbrick')
+    oslo.write(configuration, *base, {
+        'DEFAULT': {
+            'transport_url': lab.messages(compute.cell),
+            'host': compute.name, 'my_ip': compute.address,
+            'compute_driver': 'libvirt.LibvirtDriver',
+            'state_path': lab.where.here / 'nova',
+            'instances_path': lab.where.here / 'instances',
+            'vif_plugging_timeout': 60,
+            'resume_guests_state_on_host_boot': 'false'},
+        'oslo_concurrency': {'lock_path': lab.where.here / 'locks'},
+        'libvirt': {
+            'virt_type': 'qemu', 'cpu_mode': 'none',
+            'connection_uri': 'qemu:///system',
+            'live_migration_uri': 'qemu+tcp://%s/system',
+            'live_migration_inbound_addr': compute.address,
+            'live_migration_completion_timeout': 120,
+            'num_pcie_ports': 8,
+            'use_virtio_for_bridges': 'true'},
+        'vnc': {'enabled': 'false'},
+        'key_manager': {
+            'backend': 'nova.keymgr.conf_key_mgr.ConfKeyManager',
+            'fixed_key': '0' * 64},
+    }, {context: {'helper_command': helper} for context in contexts})
+
+
+def _manage(lab: common.Lab, *arguments: str) -> str:
+    return lab.call(
+        common.tool('nova-manage'), '--config-file',
+        str(lab.where.conf / _TOP / 'nova.conf'), *arguments)
+
+
+def sync(lab: common.Lab) -> None:
+    """Make the tables."""
+    _manage(lab, 'api_db', 'sync')
+    _manage(lab, 'db', 'sync', '--local_cell')
+    for cell in topology.CELLS:
+        lab.call(
+            common.tool('nova-manage'), '--config-file',
+            str(lab.where.conf / _cell(cell) / 'nova.conf'), 'db', 'sync',
+            '--local_cell')
+
+
+def map_cells(lab: common.Lab) -> None:
+    """Tell the API of the cells."""
+    _manage(lab, 'cell_v2', 'map_cell0', '--database_connection',
+            lab.database('nova_cell0'))
+    for cell in topology.CELLS:
+        _manage(lab, 'cell_v2', 'create_cell', '--name', cell,
+                '--database_connection', lab.database(f'nova_{cell}'),
+                '--transport-url', lab.messages(cell))
+
+
+def discover_hosts(lab: common.Lab) -> None:
+    """Tell the API of the hosts."""
+    _manage(lab, 'cell_v2', 'discover_hosts')
+
+
+def _service(
+    lab: common.Lab, name: str, binary: str, configuration: str,
+    reports_as: str, host: str = topology.CONTROLLER.name,
+    **environment: str,
+) -> programs.Program:
+    return programs.Program(
+        name=name, host=host,
+        command=(common.tool(binary), '--config-file',
+                 str(lab.where.conf / configuration / 'nova.conf')),
+        environment={**lab.environment(), **environment},
+        ready=functools.partial(_is_up, lab, binary, reports_as))
+
+
+def _is_up(lab: common.Lab, binary: str, host: str) -> bool:
+    found = lab.admin.compute.services(binary=binary, host=host)
+    return any(service.state == 'up' for service in found)
+
+
+def apis(lab: common.Lab) -> list[programs.Program]:
+    directory = str(lab.where.conf / _TOP)
+    paste = common.tool('../etc/nova/api-paste.ini')
+    files = {'OS_NOVA_CONFIG_DIR': directory,
+             'OS_NOVA_CONFIG_FILES': f'{paste};nova.conf'}
+    return [
+        wsgi.serve(lab, 'nova', 'nova.wsgi.osapi_compute', **files),
+        wsgi.serve(lab, 'metadata', 'nova.wsgi.metadata', workers=1,
+                   **files)]
+
+
+def controllers(lab: common.Lab) -> list[programs.Program]:
+    """The scheduler and the conductors."""
+    return [
+        _service(lab, 'nova-scheduler', 'nova-scheduler', _TOP,
+                 'controller'),
+        _service(lab, 'nova-super-conductor', 'nova-conductor', _TOP,
+                 'controller'),
+        *(_cell_conductor(lab, cell) for cell in topology.CELLS)]
+
+
+def _cell_conductor(lab: common.Lab, cell: str) -> programs.Program:
+    return _service(
+        lab, f'nova-conductor-{cell}', 'nova-conductor', _cell(cell),
+        f'conductor-{cell}')
+
+
+def compute(lab: common.Lab, host: topology.Host) -> programs.Program:
+    return _service(
+        lab, f'nova-compute-{host.name}', 'nova-compute', _compute(host.name),
+        host.name, host.name)
+
+
+def released_compute(
+    lab: common.Lab, host: topology.Host
+) -> programs.Program:
+    """The compute service of a host as released, to run in place of it."""
+    return _service(
+        lab, f'nova-compute-{host.name}-released', 'nova-compute',
+        _compute(host.name), host.name, host.name, PYTHONPATH='')
+
+
+def computes(lab: common.Lab) -> list[programs.Program]:
+    return [compute(lab, host) for host in topology.COMPUTES]
+
+
+def released_computes(lab: common.Lab) -> list[programs.Program]:
+    return [released_compute(lab, host) for host in topology.COMPUTES]
+
+
+def start_compute(lab: common.Lab, host: topology.Compute) -> None:
+    """Start the compute service of a host, which was killed before."""
+    _start_anew(
+        lab, programs.Supervisor(lab.where), compute(lab, host), host.cell)
+
+
+def audit_placement(lab: common.Lab, delete: bool) -> str:
+    """Look for orphaned allocations.
+
+    :param delete: whether to delete them
+    :returns: what the audit tells
+    :raises lab.real.services.common.Failed: if it fails
+    """
+    done = subprocess.run(
+        [common.tool('nova-manage'), '--config-file',
+         str(lab.where.conf / _TOP / 'nova.conf'), 'placement', 'audit',
+         '--verbose', *(['--delete'] if delete else [])],
+        stdin=subprocess.DEVNULL, capture_output=True, text=True,
+        cwd=lab.where.lab, env={**os.environ, **lab.environment()})
+    # 3 stands for orphaned allocations that are left, 4 for deleted ones.
+    if done.returncode not in (0, 3, 4):
+        raise common.Failed(
+            f'nova-manage placement audit failed:\n{done.stderr[-2000:]}')
+    return done.stdout
+
+
+def _last_reports(lab: common.Lab, cell: str) -> dict[str, str]:
+    """When the compute services of a cell have last told that they are up.
+
+    The API tells that only mixed with other changes of the services.
+    """
+    told = infrastructure.query(
+        lab, f'nova_{cell}', 'SELECT host, last_seen_up FROM services '
+        "WHERE `binary` = 'nova-compute'")
+    return dict(line.split('\t') for line in told.splitlines())
+
+
+def downgrade(lab: common.Lab, host: topology.Compute) -> None:
+    """Run the released compute service on a host."""
+    supervisor = programs.Supervisor(lab.where)
+    supervisor.stop(compute(lab, host).name)
+    # No service may be older than all that there are, its own earlier self
+    # among them. The conductor checks that, and remembers them.
+    infrastructure.query(
+        lab, f'nova_{host.cell}',
+        f'UPDATE services SET version = {RELEASED_VERSION} '
+        f"WHERE host = '{host.name}' AND `binary` = 'nova-compute'")
+    conductor = _cell_conductor(lab, host.cell)
+    supervisor.stop(conductor.name)
+    supervisor.start(conductor)
+    _start_anew(lab, supervisor, released_compute(lab, host), host.cell)
+
+
+def upgrade(lab: common.Lab, host: topology.Compute) -> None:
+    """Run the lab's own compute service again on a host."""
+    supervisor = programs.Supervisor(lab.where)
+    supervisor.stop(released_compute(lab, host).name)
+    _start_anew(lab, supervisor, compute(lab, host), host.cell)
+
+
+def _start_anew(
+    lab: common.Lab, supervisor: programs.Supervisor,
+    program: programs.Program, cell: str,
+) -> None:
+    """Start a compute service in place of one that was stopped just now.
+
+    Waits until it, and all others of the cell, tell that they are up: the
+    report of one may have been lost with a conductor.
+    """
+    # The API takes the one that was stopped for up for a while.
+    before = _last_reports(lab, cell).items()
+
+    def all_report() -> bool:
+        return not before & _last_reports(lab, cell).items()
+
+    supervisor.start(dataclasses.replace(program, ready=all_report))

@@ -1,0 +1,53 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Serves an API with uWSGI."""
+
+from lab.real import programs
+from lab.real.services import common
+from lab.real import settings as lab_settings
+from lab.real import topology
+
+
+def serve(
+    lab: common.Lab, api: str, module: str, workers: int = 2, threads: int = 4,
+    **environment: str,
+) -> programs.Program:
+    """The program that serves an API on the controller.
+
+    It listens in the network of the lab, and at a Unix socket to which the
+    gateway brings what comes in on the machine's loopback.
+
+    :param api: name of the API
+    :param module: Python module with the WSGI application
+    """
+    port = lab_settings.APIS[api]
+    configuration = lab.where.conf / f'uwsgi-{api}.ini'
+    options = {
+        'http-socket': f'{common.CONTROLLER}:{port}',
+        'module': f'{module}:application',
+        'processes': workers, 'threads': threads, 'master': 'true',
+        'enable-threads': 'true', 'die-on-term': 'true', 'need-app': 'true',
+        'lazy-apps': 'true', 'buffer-size': 65535, 'thunder-lock': 'true',
+        'http-chunked-input': 'true',
+        # Nova uploads images in chunks of 1 MiB, which is more than uWSGI
+        # takes by itself.
+        'chunked-input-limit': 2 << 20, 'add-header': 'Connection: close',
+        'disable-logging': 'true', 'start-time': '%t'}
+    lines = ['[uwsgi]', f'http-socket = {lab.where.run / api}']
+    lines.extend(f'{name} = {value}' for name, value in options.items())
+    configuration.write_text('\n'.join(lines) + '\n')
+    return programs.Program(
+        name=api, host=topology.CONTROLLER.name,
+        command=(common.tool('uwsgi'), '--ini', str(configuration)),
+        environment={**lab.environment(), **environment},
+        ready=programs.answers(common.CONTROLLER, port))

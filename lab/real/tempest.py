@@ -1,0 +1,83 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""OpenStack's own tests, on the lab."""
+
+import pathlib
+import subprocess
+
+from openstack import config
+from openstack import connection
+
+from lab.real import accounts
+from lab.real import oslo
+from lab.real.services import common
+from lab.real import topology
+
+
+def configure(lab: common.Lab, workspace: pathlib.Path) -> None:
+    """Make a workspace of Tempest that knows the lab.
+
+    Tempest makes its own projects and users, as the operator.
+
+    :raises lab.real.services.common.Failed: if Tempest cannot make it
+    """
+    lab.call(common.tool('tempest'), 'init', '--workspace-path',
+             str(workspace.with_suffix('.yaml')), str(workspace))
+    account = config.OpenStackConfig(
+        config_files=[str(lab.where.clouds)], load_envvars=False,
+    ).get_one(f'admin-{accounts.PROJECTS[0]}')
+    cloud = connection.Connection(config=account)
+    image = {each.name: each.id for each in cloud.image.images()}
+    flavor = {each.name: each.id for each in cloud.compute.flavors()}
+    network = cloud.network.find_network('servers')
+    oslo.write(workspace / 'etc' / 'tempest.conf', {
+        'DEFAULT': {'log_file': 'tempest.log', 'log_dir': workspace},
+        'oslo_concurrency': {'lock_path': workspace / 'locks'},
+        'auth': {
+            'use_dynamic_credentials': 'true', 'admin_username': 'admin',
+            'admin_password': lab.password('admin'),
+            'admin_project_name': 'admin', 'admin_domain_name': 'Default',
+            'create_isolated_networks': 'false'},
+        'identity': {
+            'uri_v3': lab.public('keystone', '/v3'),
+            'region': common.REGION},
+        'compute': {
+            'image_ref': image['disk'], 'image_ref_alt': image['rescue'],
+            'flavor_ref': flavor['small'], 'flavor_ref_alt': flavor['large'],
+            'fixed_network_name': network.name,
+            'min_compute_nodes': len(topology.COMPUTES),
+            'max_microversion': 'latest'},
+        'compute-feature-enabled': {
+            'live_migration': 'true', 'cold_migration': 'true',
+            'resize': 'true', 'rescue': 'true', 'console_output': 'true',
+            'block_migration_for_live_migration': str(
+                not lab.settings.shared).lower(),
+            'can_migrate_between_any_hosts': 'false',
+            'vnc_console': 'false', 'attach_encrypted_volume': 'false'},
+        'network': {'project_network_cidr': '10.21.0.0/24'},
+        'network-feature-enabled': {'floating_ips': 'false'},
+        'validation': {'run_validation': 'false'},
+        'service_available': {
+            'cinder': 'false', 'swift': 'false', 'neutron': 'true',
+            'glance': 'true', 'nova': 'true'},
+    })
+
+
+def run(lab: common.Lab, regex: str) -> int:
+    """Run the tests whose names match an expression. Returns the exit code."""
+    workspace = lab.where.lab / 'tempest'
+    if not workspace.exists():
+        configure(lab, workspace)
+    return subprocess.call(
+        [common.tool('tempest'), 'run', '--serial', '--regex', regex],
+        cwd=workspace)

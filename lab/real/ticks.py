@@ -1,0 +1,146 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""What the ticks of a guest tell: when it ran, and when it was out.
+
+A guest writes its uptime to its console ten times a second, and names its
+image and itself when it boots.
+"""
+
+from collections import abc
+import dataclasses
+import itertools
+import os
+import pathlib
+import re
+import threading
+import time
+
+INTERVAL = 0.1
+"""Seconds that a guest sleeps between two ticks."""
+
+_POLL = 0.01
+
+_LINE = re.compile(rb'lab: (?:image (\S+) boot (\S+)|tick ([\d.]+))\r?\n')
+
+
+@dataclasses.dataclass(frozen=True)
+class Tick:
+    #: seconds on this machine's monotonic clock
+    arrival: float
+    #: seconds that the guest has run, by its own clock
+    uptime: float
+    #: name of the image that booted; empty if the log begins later than that
+    image: str
+    #: id of the boot; empty if the log begins later than that
+    boot: str
+
+
+class Log:
+    """A console log that several guests may write to, one after the other.
+
+    QEMU empties the log when it starts and keeps its own place in it. On
+    shared storage the QEMU that a guest leaves writes on far behind the
+    start, and the one that it comes to writes from the start. So what has
+    been read is replaced by NULs: whatever else is there is new.
+    """
+
+    def __init__(self, path: pathlib.Path):
+        self._path = path
+        self._end = -1
+        self._open = b''
+        self._image = self._boot = ''
+
+    def read(self, arrival: float) -> list[Tick]:
+        """The ticks that are new."""
+        try:
+            file = self._path.open('r+b', buffering=0)
+        except FileNotFoundError:
+            return []
+        with file:
+            runs = list(re.finditer(rb'[^\0]+', file.read()))
+            for run in runs:
+                os.pwrite(file.fileno(), bytes(len(run[0])), run.start())
+        found: list[Tick] = []
+        for run in runs:
+            if run.start() != self._end:
+                self._open = b''
+                self._image = self._boot = ''
+            self._end = run.end()
+            found += self._parse(self._open + run[0], arrival)
+        return found
+
+    def _parse(self, text: bytes, arrival: float) -> abc.Iterator[Tick]:
+        done = 0
+        for line in _LINE.finditer(text):
+            done = line.end()
+            if line[3] is None:
+                self._image, self._boot = line[1].decode(), line[2].decode()
+            else:
+                yield Tick(
+                    arrival, float(line[3]), self._image, self._boot)
+        self._open = text[done:]
+
+
+class Watcher:
+    """Reads the logs of a guest, and stamps its ticks, while it is entered.
+
+    :param paths: the console logs, one for each host that does not share it
+    """
+
+    def __init__(self, paths: abc.Iterable[pathlib.Path]):
+        self._logs = [Log(path) for path in dict.fromkeys(paths)]
+        self._ticks: list[Tick] = []
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._watch)
+
+    def __enter__(self) -> 'Watcher':
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._done.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        while not self._done.wait(_POLL):
+            now = time.monotonic()
+            # Two logs at once have ticks of one boot: it has just migrated.
+            self._ticks += sorted(
+                (tick for log in self._logs for tick in log.read(now)),
+                key=lambda tick: tick.uptime)
+
+    def since(self, moment: float) -> list[Tick]:
+        """The ticks that arrived after a moment, in their order."""
+        return list(reversed(list(itertools.takewhile(
+            lambda tick: tick.arrival > moment, reversed(self._ticks)))))
+
+
+def same_boot(ticks: abc.Sequence[Tick]) -> list[Tick]:
+    """Those of the ticks that come before the guest is started again."""
+    found = list(ticks[:1])
+    for before, tick in itertools.pairwise(ticks):
+        if tick.uptime <= before.uptime or (
+                tick.boot and tick.boot != before.boot):
+            break
+        found.append(tick)
+    return found
+
+
+def longest_gap(ticks: abc.Iterable[Tick]) -> float:
+    """Seconds between the two ticks that are farthest apart.
+
+    Less those that a guest sleeps between two ticks.
+    """
+    gap = max(after.arrival - before.arrival
+              for before, after in itertools.pairwise(ticks))
+    return max(0.0, gap - INTERVAL)

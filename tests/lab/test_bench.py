@@ -1,0 +1,177 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""What the bench reads from consoles and makes of it, without a lab."""
+
+import json
+import time
+import xml.etree.ElementTree
+
+import pytest
+import rich.console
+
+from lab.real import figures
+from lab.real import ticks
+
+
+def line(uptime):
+    return f'lab: tick {uptime:.2f}\r\n'.encode()
+
+
+def boot(image, name):
+    return f'SeaBIOS\r\nlab: image {image} boot {name}\r\n'.encode()
+
+
+def uptimes(found):
+    return [tick.uptime for tick in found]
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / 'console.log'
+
+
+def test_ticks_are_told_once_with_their_boot(path):
+    log = ticks.Log(path)
+    assert log.read(1.0) == []
+    path.write_bytes(line(1) + boot('rescue', 'x') + line(2))
+    assert log.read(2.0) == [
+        ticks.Tick(2.0, 1.0, '', ''), ticks.Tick(2.0, 2.0, 'rescue', 'x')]
+    assert log.read(3.0) == []
+
+
+def test_line_that_comes_in_parts(path):
+    log = ticks.Log(path)
+    found = []
+    with path.open('wb', buffering=0) as file:
+        for number in boot('disk', 'x') + line(12.5) + line(12.6):
+            file.write(bytes([number]))
+            found += log.read(1.0)
+    assert found == [
+        ticks.Tick(1.0, 12.5, 'disk', 'x'), ticks.Tick(1.0, 12.6, 'disk', 'x')]
+
+
+def test_guest_that_is_started_again(path):
+    log = ticks.Log(path)
+    for name in ('x', 'y'):
+        with path.open('wb', buffering=0) as file:
+            file.write(boot('disk', name))
+            log.read(1.0)
+            file.write(line(3))
+            assert log.read(2.0) == [ticks.Tick(2.0, 3.0, 'disk', name)]
+
+
+def test_two_hosts_write_to_one_log(path):
+    log = ticks.Log(path)
+    with path.open('wb', buffering=0) as source:
+        source.write(boot('rescue', 'x') + line(1))
+        log.read(1.0)
+        with path.open('wb', buffering=0) as destination:
+            source.write(line(2))
+            assert log.read(2.0) == [ticks.Tick(2.0, 2.0, 'rescue', 'x')]
+            found = []
+            for number in range(30):
+                destination.write(line(3 + number)[:7])
+                found += log.read(3.0)
+                destination.write(line(3 + number)[7:])
+                found += log.read(3.0)
+    assert found == [
+        ticks.Tick(3.0, 3.0 + number, '', '') for number in range(30)]
+
+
+def test_watcher_stamps_ticks_of_all_logs(tmp_path):
+    paths = [tmp_path / 'a', tmp_path / 'b']
+    begun = time.monotonic()
+    with ticks.Watcher([*paths, paths[0]]) as watcher:
+        for number, path in enumerate(paths):
+            path.write_bytes(line(number))
+            while len(watcher.since(begun)) == number:
+                time.sleep(0.001)
+        seen = watcher.since(begun)
+        assert uptimes(seen) == [0, 1]
+        assert begun < seen[0].arrival < seen[1].arrival < time.monotonic()
+        assert watcher.since(seen[0].arrival) == seen[1:]
+
+
+@pytest.mark.parametrize('seen, count', [
+    ([], 0),
+    ([(5, ''), (6, ''), (7, '')], 3),
+    ([(5, 'x'), (6, ''), (7, '')], 3),
+    ([(5, ''), (6, ''), (1, '')], 2),
+    ([(5, 'x'), (6, 'y')], 1),
+    ([(5, ''), (6, 'y')], 1),
+])
+def test_ticks_of_the_same_boot(seen, count):
+    found = [ticks.Tick(0.0, uptime, '', name) for uptime, name in seen]
+    assert ticks.same_boot(found) == found[:count]
+
+
+def test_longest_gap_is_less_the_guests_own_sleep():
+    def arrived(*moments):
+        return [ticks.Tick(moment, 0.0, '', '') for moment in moments]
+
+    assert ticks.longest_gap(arrived(1, 1.1, 3.2, 3.3)) == pytest.approx(2)
+    assert ticks.longest_gap(arrived(1, 1.05)) == 0
+
+
+def samples(floor=0.1):
+    return [
+        figures.Sample(variant, number + 1, outage + number / 100, wall)
+        for variant, outage, wall in (
+            ('floor', floor, 1), ('again', 20, 30), ('series', 0.2, 6),
+            ('active', 0.2, 4))
+        for number in range(3)]
+
+
+FACTS = {
+    'rest': [0.01, 0.02], 'processors': 2, 'rounds': 3, 'shared': False,
+    'load_average': {'begin': [1.0], 'end': [2.5]}}
+
+
+def test_statistics():
+    found = figures.summarize(samples())
+    assert list(found) == list(figures.VARIANTS)
+    assert found['series']['outage'] == figures.Summary(
+        pytest.approx(0.21), pytest.approx(0.2), pytest.approx(0.22))
+    ratios = figures.ratios(found)
+    assert ratios['outage_again_to_series'] == pytest.approx(20.01 / 0.21)
+    assert ratios['outage_series_to_floor'] == pytest.approx(0.21 / 0.11)
+    assert ratios['wall_series_to_active'] == pytest.approx(1.5)
+
+
+def test_json_has_samples_and_facts():
+    found = json.loads(json.dumps(figures.document(samples(), FACTS)))
+    assert len(found['samples']) == 12
+    assert found['rounds'] == 3
+    assert found['summary']['active']['wall']['max'] == 4
+
+
+@pytest.mark.parametrize('floor, ratio', [(0.1, '1.91'), (-0.01, '-')])
+def test_table_and_words(floor, ratio):
+    console = rich.console.Console(width=80)
+    with console.capture() as capture:
+        console.print(figures.table(samples(floor)))
+    shown = capture.get()
+    series = next(each for each in shown.splitlines()
+                  if figures.VARIANTS['series'] in each)
+    assert '0.21 s (0.20-0.22)' in series and ratio in series
+    told = '\n'.join(figures.words(figures.document(samples(floor), FACTS)))
+    assert 'not in rescue: 1.50' in told
+    assert ('libvirt alone' in told) == (ratio != '-')
+    assert '0.02 s' in told and '2.5 at the end' in told
+
+
+def test_plot_is_svg(tmp_path):
+    path = tmp_path / 'plot.svg'
+    figures.plot(samples(), 'A title', path)
+    root = xml.etree.ElementTree.parse(path).getroot()
+    assert root.tag == '{http://www.w3.org/2000/svg}svg'

@@ -1,0 +1,163 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""The lab's commands, up to where a lab begins."""
+
+import contextlib
+import fcntl
+import os
+import subprocess
+import sys
+
+import pytest
+
+from lab.real import commands
+from lab.real import layout
+from lab.real import machine
+
+
+@pytest.fixture(autouse=True)
+def where(tmp_path, monkeypatch):
+    found = layout.Layout(tmp_path / '.lab')
+    monkeypatch.setattr(commands, 'WHERE', found)
+    monkeypatch.setattr(os, 'geteuid', lambda: 0)
+    return found
+
+
+def told(capsys):
+    """The one sentence on the error output."""
+    error = capsys.readouterr().err
+    assert error.startswith('lab: ') and error.count('\n') == 1, error
+    return error
+
+
+@pytest.mark.parametrize('command', [
+    ['up'], ['down'], ['status'], ['env'], ['shell', 'node1'], ['smoke'],
+    ['run'], ['bench']])
+def test_needs_root(command, capsys, monkeypatch, where):
+    monkeypatch.setattr(os, 'geteuid', lambda: 1000)
+    assert commands.main(command) == 1
+    assert 'sudo' in told(capsys)
+    assert not where.root.exists()
+
+
+@pytest.mark.parametrize('command', [
+    ['status'], ['env'], ['shell', 'node1'], ['run'], ['bench']])
+def test_needs_a_lab(command, capsys):
+    assert commands.main(command) == 1
+    assert './run lab up' in told(capsys)
+
+
+def test_lab_that_did_not_come_up_whole(capsys, monkeypatch, where):
+    monkeypatch.setattr(machine, 'pid', lambda where: 1)
+    where.lab.mkdir(parents=True)
+    where.settings.write_text(
+        '{"passwords": {}, "ports": {}, "nova": null, "shared": false}')
+    assert commands.main(['env']) == 1
+    assert 'whole' in told(capsys)
+
+
+def test_lab_that_is_up_already(capsys, monkeypatch):
+    monkeypatch.setattr(machine, 'pid', lambda where: 1)
+    assert commands.main(['up']) == 1
+    assert './run lab down' in told(capsys)
+
+
+@pytest.mark.parametrize('command', ['up', 'down'])
+def test_one_command_at_a_time(command, capsys, where):
+    where.root.mkdir()
+    with where.lock.open('w') as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert commands.main([command]) == 1
+    assert 'another ./run lab' in told(capsys)
+
+
+def test_too_little_memory(capsys, monkeypatch):
+    monkeypatch.setattr(commands, '_MEMORY', 2**60)
+    assert commands.main(['up']) == 1
+    assert 'memory' in told(capsys)
+
+
+def test_too_little_disk(capsys, monkeypatch):
+    monkeypatch.setattr(commands, '_DISK', 2**80)
+    assert commands.main(['up']) == 1
+    assert 'disk space' in told(capsys)
+
+
+def test_path_too_long_for_sockets(capsys, monkeypatch, tmp_path):
+    monkeypatch.setattr(
+        commands, 'WHERE', layout.Layout(tmp_path / ('x' * 100)))
+    assert commands.main(['up']) == 1
+    assert 'too long' in told(capsys)
+
+
+def test_unknown_scenario(capsys):
+    assert commands.main(['run', 'rescue-and-unrescu']) == 2
+    assert 'rescue-and-unrescue' in told(capsys)
+
+
+@pytest.mark.parametrize('rounds', ['0', 'x'])
+def test_rounds_are_a_number(rounds, capsys):
+    with pytest.raises(SystemExit, match='2'):
+        commands.main(['bench', '--rounds', rounds])
+    assert '--rounds' in capsys.readouterr().err
+
+
+def test_unknown_log(capsys, where):
+    where.logs.mkdir(parents=True)
+    (where.logs / 'nova.log').touch()
+    assert commands.main(['logs', 'nava']) == 1
+    assert './run lab logs' in told(capsys)
+    assert commands.main(['logs']) == 0
+    assert capsys.readouterr().out == 'nova\n'
+
+
+def test_down_removes_what_a_killed_lab_left(where):
+    for path in (where.lab, where.cache, where.logs):
+        path.mkdir(parents=True)
+    where.clouds.touch()
+    assert commands.main(['down']) == 0
+    assert where.cache.exists() and where.logs.exists()
+    assert not where.lab.exists() and not where.clouds.exists()
+    assert commands.main(['down', '--purge']) == 0
+    assert not where.root.exists()
+
+
+@contextlib.contextmanager
+def naming(where):
+    """A process that names the files of a lab and is none of it."""
+    with subprocess.Popen(
+            [sys.executable, '-c', 'print(flush=True); input()',
+             f'{where.lab}/'],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        process.stdout.readline()
+        yield process
+        process.communicate(b'\n')
+
+
+def test_what_is_left_is_told(where):
+    interfaces = set(os.listdir('/sys/class/net'))
+    commands._check_nothing_left(interfaces)
+    with pytest.raises(layout.Problem, match='interface lo'):
+        commands._check_nothing_left(interfaces - {'lo'})
+    where.lab.mkdir(parents=True)
+    with pytest.raises(layout.Problem, match=str(where.lab)):
+        commands._check_nothing_left(interfaces)
+    where.lab.rmdir()
+    with naming(where) as process:
+        with pytest.raises(layout.Problem, match=f'process {process.pid}'):
+            commands._check_nothing_left(interfaces)
+
+
+def test_a_process_that_only_names_the_lab_is_not_the_lab(where):
+    with naming(where):
+        assert machine.pid(where) is None

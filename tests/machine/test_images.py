@@ -1,0 +1,448 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""The guest images, in QEMU without KVM."""
+
+from collections import abc
+import contextlib
+import dataclasses
+import hashlib
+import os
+import pathlib
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from lab import expect
+from lab.real import images as guest_images
+
+ROOT = pathlib.Path(__file__).parents[2]
+MARKERS = slice(512 << 10, 576 << 10)
+
+BOOT = re.compile(r'lab: image (\S+) boot ([0-9a-f-]{36})')
+TICK = re.compile(r'lab: tick ([0-9.]+)')
+
+
+@pytest.fixture(scope='session')
+def images(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> guest_images.Images:
+    return guest_images.build(tmp_path_factory.mktemp('guest-images'))
+
+
+class Guest:
+    """A guest that runs, and what it has printed."""
+
+    def __init__(self, directory: pathlib.Path, *args: str):
+        if not shutil.which('qemu-system-x86_64'):
+            pytest.fail(
+                'the guest images are tested in QEMU: install '
+                'qemu-system-x86')
+        self._monitor = directory / 'monitor'
+        self._lines: list[str] = []
+        self._process = subprocess.Popen(
+            ['qemu-system-x86_64', '-accel', 'tcg', '-m', '128',
+             '-display', 'none', '-serial', 'stdio',
+             '-monitor', f'unix:{self._monitor},server=on,wait=off', *args],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT)
+        self._reader = threading.Thread(target=self._read)
+        self._reader.start()
+
+    def _read(self) -> None:
+        for line in self._process.stdout:
+            self._lines.append(line.decode(errors='replace').strip())
+
+    def lines(self) -> list[str]:
+        """What it has printed, but the ticks."""
+        return [line for line in self._lines if not TICK.fullmatch(line)]
+
+    def ticks(self) -> list[float]:
+        found = map(TICK.fullmatch, list(self._lines))
+        return [float(tick[1]) for tick in found if tick]
+
+    def _wait(self, what: str, look: abc.Callable[[], object]) -> None:
+        expect.wait_for(
+            what, look, bool, lambda seen: self._process.poll() is not None,
+            lambda seen: '\n'.join(['', *self._lines[-40:]]))
+
+    def wait_for(self, line: str) -> None:
+        self._wait(f'the line {line!r}', lambda: line in self._lines)
+
+    def wait_until_up(self) -> str:
+        """Wait until it has seen to its disks.
+
+        :returns: the boot ID
+        """
+        self._wait('ticks', self.ticks)
+        return self.image()[1]
+
+    def image(self) -> tuple[str, str]:
+        """The names of the image and of the boot."""
+        found, = filter(None, map(BOOT.fullmatch, self.lines()))
+        return found[1], found[2]
+
+    def enter(self, line: str) -> None:
+        """Enter a line on the console."""
+        self._process.stdin.write(f'{line}\n'.encode())
+        self._process.stdin.flush()
+
+    def monitor(self, command: str) -> None:
+        """Have QEMU do something."""
+        with socket.socket(socket.AF_UNIX) as monitor:
+            monitor.connect(str(self._monitor))
+            monitor.sendall(f'{command}\n'.encode())
+            # The answer ends with a prompt, as does the greeting.
+            told = b''
+            while told.count(b'(qemu) ') < 2:
+                told += monitor.recv(4096) or b'(qemu) ' * 2
+
+    def wait_until_off(self) -> None:
+        expect.wait_for(
+            'power off', self._process.poll,
+            lambda status: status is not None, timeout=20)
+
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.wait()
+        self._reader.join()
+
+
+@dataclasses.dataclass
+class Lab:
+    """Disks made of the images, and guests that run of them."""
+
+    images: guest_images.Images
+    directory: pathlib.Path
+    stack: contextlib.ExitStack
+
+    def disk(self, image: pathlib.Path) -> str:
+        """A disk of an image, larger than the image. As QEMU names it."""
+        path = self.directory / f'{len(list(self.directory.iterdir()))}.qcow2'
+        subprocess.run(
+            ['qemu-img', 'create', '-q', '-f', 'qcow2', '-F', 'qcow2',
+             '-b', image, path, '1G'], check=True)
+        return f'file={path},format=qcow2'
+
+    def start(self, *args: str, nic: str = 'none') -> Guest:
+        guest = Guest(self.directory, '-nic', nic, *args)
+        self.stack.callback(guest.kill)
+        return guest
+
+    def start_disks(self, *disks: str, boot: int = 0) -> Guest:
+        """Start a guest with virtio disks, whose serials are their numbers.
+
+        :param boot: the number of the one to boot
+        """
+        args = []
+        for number, disk in enumerate(disks):
+            device = f'virtio-blk-pci,drive=disk{number},serial={number}'
+            if number == boot:
+                device += ',bootindex=0'
+            args += [
+                '-drive', f'{disk},if=none,id=disk{number}',
+                '-device', device]
+        return self.start(*args)
+
+
+@pytest.fixture
+def lab(
+    images: guest_images.Images, tmp_path: pathlib.Path,
+) -> abc.Iterator[Lab]:
+    with contextlib.ExitStack() as stack:
+        yield Lab(images, tmp_path, stack)
+
+
+def test_kernel_and_ramdisk(lab):
+    # As Nova starts it, which names other consoles, too.
+    guest = lab.start(
+        '-kernel', str(lab.images.kernel), '-initrd', str(lab.images.ramdisk),
+        '-append', 'root=/dev/vda console=tty0 console=ttyS0 console=hvc0',
+        '-drive', f'{lab.disk(lab.images.blank)},if=virtio',
+        nic='user,model=virtio,net=10.9.8.0/24,dhcpstart=10.9.8.7')
+    boot = guest.wait_until_up()
+    assert guest.image() == ('kernel', boot)
+    assert 'lab: disk vda 1073741824 -' in guest.lines()
+    assert f'lab: wrote vda kernel {boot}' in guest.lines()
+    assert 'lab: running from vda' in guest.lines()
+    guest.wait_for('lab: address 10.9.8.7')
+
+
+def test_kernel_without_disk(lab):
+    guest = lab.start(
+        '-kernel', str(lab.images.kernel), '-initrd', str(lab.images.ramdisk),
+        '-append', 'console=ttyS0')
+    guest.wait_until_up()
+    assert 'lab: running from ramdisk' in guest.lines()
+
+
+def test_ticks_rise(lab):
+    guest = lab.start_disks(lab.disk(lab.images.disk))
+    expect.wait_for('20 ticks', guest.ticks, lambda seen: len(seen) >= 20)
+    ticks = guest.ticks()
+    assert ticks == sorted(set(ticks))
+    # Ten in a second, if the machine has nothing else to do.
+    assert ticks[-1] - ticks[0] >= 0.1 * (len(ticks) - 1)
+
+
+def test_markers_survive(lab):
+    disk = lab.disk(lab.images.disk)
+    guest = lab.start_disks(disk)
+    first = guest.wait_until_up()
+    assert guest.image()[0] == 'disk'
+    assert not [line for line in guest.lines() if 'lab: marker' in line]
+    guest.enter(r'mark  two words, a \n and a %s')
+    guest.wait_for(r'lab: wrote vda two words, a \n and a %s')
+    # Not a clean end: what is said to be written is written.
+    guest.kill()
+
+    guest = lab.start_disks(disk)
+    second = guest.wait_until_up()
+    assert second != first
+    wanted = [
+        f'lab: marker vda disk {first}',
+        r'lab: marker vda two words, a \n and a %s',
+    ]
+    assert [line for line in guest.lines() if 'marker' in line] == wanted
+    assert f'lab: wrote vda disk {second}' in guest.lines()
+    guest.enter('markers')
+    guest.wait_for(f'lab: marker vda disk {second}')
+    assert [line for line in guest.lines() if 'marker' in line] == [
+        *wanted, *wanted, f'lab: marker vda disk {second}']
+
+
+def test_rescue(lab):
+    disk, rescue = lab.disk(lab.images.disk), lab.disk(lab.images.rescue)
+    guest = lab.start_disks(disk)
+    first = guest.wait_until_up()
+    guest.kill()
+
+    guest = lab.start_disks(rescue, disk)
+    second = guest.wait_until_up()
+    assert guest.image() == ('rescue', second)
+    assert [line for line in guest.lines() if ' sr0 ' not in line] == [
+        '',
+        f'lab: image rescue boot {second}',
+        'lab: disk vda 1073741824 0',
+        f'lab: wrote vda rescue {second}',
+        'lab: disk vdb 1073741824 1',
+        f'lab: marker vdb disk {first}',
+        f'lab: wrote vdb rescue {second}',
+        'lab: disk vdb holds disk',
+        'lab: running from vda',
+    ]
+    guest.kill()
+
+    guest = lab.start_disks(disk)
+    guest.wait_until_up()
+    assert guest.image()[0] == 'disk'
+    assert f'lab: marker vda rescue {second}' in guest.lines()
+
+
+def test_rescue_from_the_last_disk(lab):
+    guest = lab.start_disks(
+        lab.disk(lab.images.disk), lab.disk(lab.images.rescue), boot=1)
+    guest.wait_until_up()
+    assert guest.image()[0] == 'rescue'
+    assert 'lab: disk vda holds disk' in guest.lines()
+    assert 'lab: running from vdb' in guest.lines()
+
+
+def test_other_buses(lab):
+    guest = lab.start(
+        '-device', 'virtio-scsi-pci', '-device', 'scsi-hd,drive=a,serial=one',
+        '-drive', f'{lab.disk(lab.images.disk)},if=none,id=a',
+        '-drive', f'{lab.disk(lab.images.rescue)},if=ide',
+        '-boot', 'order=c')
+    boot = guest.wait_until_up()
+    name = guest.image()[0]
+    assert 'lab: disk sda 1073741824 one' in guest.lines()
+    for disk, held in ('sda', 'disk'), ('sdb', 'rescue'):
+        assert f'lab: wrote {disk} {name} {boot}' in guest.lines()
+        assert (
+            f'lab: running from {disk}' if held == name
+            else f'lab: disk {disk} holds {held}') in guest.lines()
+
+
+def test_where_markers_go(lab):
+    """Onto what is writable and large enough, and nowhere else on it."""
+    volume = bytearray(b'\xaa' * (1 << 20))
+    volume[MARKERS] = bytes(64 << 10)
+    full = bytearray(volume)
+    full[MARKERS] = (b'x' * 1023 + b'\n') * 64
+    contents = {
+        'vdb': bytes(volume),
+        'vdc': bytes(full),
+        'vdd': bytes(1 << 19),
+        'vde': bytes(1 << 20),
+    }
+    disks = []
+    for name, content in contents.items():
+        path = lab.directory / name
+        path.write_bytes(content)
+        fixed = 'on' if name == 'vde' else 'off'
+        disks.append(f'file={path},format=raw,readonly={fixed}')
+    guest = lab.start_disks(lab.disk(lab.images.disk), *disks)
+    boot = guest.wait_until_up()
+    told = [line for line in guest.lines() if 'lab: marker' not in line]
+    assert told[2:-1] == [
+        'lab: disk vda 1073741824 0',
+        f'lab: wrote vda disk {boot}',
+        'lab: disk vdb 1048576 1',
+        f'lab: wrote vdb disk {boot}',
+        'lab: disk vdc 1048576 2',
+        'lab: failed vdc is full',
+        'lab: disk vdd 524288 3',
+        'lab: disk vde read-only',
+        'lab: disk sr0 read-only',
+    ]
+    guest.enter('mark ' + 'y' * 700)
+    guest.wait_for(f'lab: wrote vdb {"y" * 700}')
+    guest.enter('poweroff')
+    guest.wait_until_off()
+    volume[MARKERS] = f'disk {boot}\n{"y" * 700}\n'.encode().ljust(
+        64 << 10, b'\0')
+    contents['vdb'] = bytes(volume)
+    for name, content in contents.items():
+        assert (lab.directory / name).read_bytes() == content, name
+
+
+def test_attached_disk(lab):
+    (lab.directory / 'volume').write_bytes(bytes(1 << 20))
+    guest = lab.start_disks(lab.disk(lab.images.disk))
+    guest.wait_until_up()
+    guest.monitor(
+        f'drive_add 0 file={lab.directory / "volume"},format=raw,if=none,'
+        'id=volume')
+    guest.monitor('device_add virtio-blk-pci,drive=volume')
+
+    def look() -> list[str]:
+        # It takes the guest a moment to see it.
+        guest.enter('mark attached')
+        return guest.lines()
+
+    expect.wait_for(
+        'a marker', look, lambda seen: 'lab: wrote vdb attached' in seen)
+
+
+def test_unknown_command(lab):
+    guest = lab.start_disks(lab.disk(lab.images.disk))
+    guest.wait_until_up()
+    guest.enter('dance')
+    guest.wait_for('lab: failed unknown command dance')
+
+
+@pytest.mark.parametrize(
+    'command', ['system_powerdown', 'sendkey ctrl-alt-delete'])
+def test_power_off(lab, command):
+    guest = lab.start_disks(lab.disk(lab.images.disk))
+    guest.wait_until_up()
+    guest.monitor(command)
+    guest.wait_until_off()
+    guest.wait_for('lab: power off')
+
+
+def test_small(images):
+    for path in images.blank, images.disk, images.rescue:
+        told = subprocess.run(
+            ['qemu-img', 'info', path], check=True, capture_output=True,
+            text=True).stdout
+        assert 'file format: qcow2' in told
+        size = re.search(r'virtual size: .* \((\d+) bytes\)', told)
+        assert 1 << 20 < int(size[1]) <= 64 << 20
+
+
+@pytest.fixture
+def no_download(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A system where apt knows the packages, and cannot fetch them."""
+    config = tmp_path / 'apt.conf'
+    config.write_text(f'Dir::Bin::Methods "{tmp_path}/none";\n')
+    monkeypatch.setenv('APT_CONFIG', str(config))
+
+
+def _identities(images: guest_images.Images) -> dict[str, tuple[int, int]]:
+    return {
+        name: (path.stat().st_ino, path.stat().st_mtime_ns)
+        for name, path in vars(images).items()}
+
+
+def _contents(images: guest_images.Images) -> dict[str, str]:
+    return {
+        name: hashlib.sha256(path.read_bytes()).hexdigest()
+        for name, path in vars(images).items()}
+
+
+def test_not_built_twice(images, no_download):
+    before = _identities(images)
+    assert guest_images.build(images.disk.parents[1]) == images
+    assert _identities(images) == before
+
+
+def test_another_recipe_is_built(images, tmp_path, no_download):
+    shutil.copytree(images.disk.parent, tmp_path / 'images')
+    recipe = tmp_path / 'images' / 'recipe'
+    recipe.write_text(recipe.read_text().replace('cloud', 'dirt'))
+    with pytest.raises(guest_images.CannotBuild):
+        guest_images.build(tmp_path)
+
+
+def test_failing_download(tmp_path, no_download):
+    with pytest.raises(guest_images.CannotBuild) as told:
+        guest_images.build(tmp_path / 'directory')
+    assert re.fullmatch(
+        r'the guest images need apt-get download, which failed \(.+\): run '
+        "'apt-get update' and check the network", str(told.value))
+    assert [path.name for path in (tmp_path / 'directory').iterdir()] == [
+        'lock']
+
+
+def test_missing_tool(tmp_path, monkeypatch):
+    monkeypatch.setenv('PATH', str(tmp_path))
+    with pytest.raises(
+        guest_images.CannotBuild, match='apt-cache .*no such program',
+    ):
+        guest_images.build(tmp_path)
+
+
+def test_killed_build(images, tmp_path):
+    build = (
+        'import pathlib, sys; from lab.real import images; '
+        'images.build(pathlib.Path(sys.argv[1]))')
+    process = subprocess.Popen(
+        [sys.executable, '-c', build, tmp_path], cwd=ROOT,
+        start_new_session=True)
+    try:
+        # The disk is among the last.
+        expect.wait_for(
+            'half a build',
+            lambda: list(tmp_path.glob('building-*/new/blank.qcow2')), bool,
+            lambda seen: process.poll() is not None)
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    left, = tmp_path.glob('building-*')
+    assert not (tmp_path / 'images').exists()
+
+    again = guest_images.build(tmp_path)
+    assert not left.exists()
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        'images', 'lock']
+    # The same each time, but for being elsewhere.
+    assert _contents(again) == _contents(images)
