@@ -213,6 +213,10 @@ def furnish(where: layout.Layout, name: str) -> None:
 
 def make_hosts(where: layout.Layout) -> None:
     """Make the hosts, from the first process of the lab."""
+    if where.shared.is_dir():
+        # libvirt takes files for shared by the type of their file system.
+        _run('bindfs', '-o', 'subtype=glusterfs,nonempty', str(where.shared),
+             str(where.shared))
     # The namespaces are files on a file system that only the lab sees.
     _run('mount', '-t', 'tmpfs', 'tmpfs', '/run')
     _NAMESPACES.mkdir()
