@@ -102,9 +102,14 @@ class _Story:
     def _check_markers(self, host: str) -> None:
         """Let the rescue guest tell the markers of the server's disk."""
         self._cloud.type(host, self.server.id, 'markers')
+
+        def told() -> list[str]:
+            # QEMU logs once more what it failed to write to the terminal.
+            seen = guests.look(self._cloud, self.server.id).markers('vdb')
+            return list(dict.fromkeys(seen))
+
         seen = expect.wait_for(
-            'markers on the console',
-            lambda: guests.look(self._cloud, self.server.id).markers('vdb'),
+            'markers on the console', told,
             lambda seen: len(seen) >= len(self._markers))
         expect.equal(
             'the markers on the server\'s disk', seen, self._markers)
