@@ -17,6 +17,7 @@ import concurrent.futures
 import contextlib
 import hashlib
 import os
+import pathlib
 import subprocess
 
 from lab.real import accounts
@@ -136,7 +137,8 @@ def _state_of_code(lab: common.Lab) -> str:
             check=True).stdout.splitlines():
         seen.update(line.encode())
     if lab.settings.nova:
-        seen.update(subprocess.run(
-            ['git', '-C', lab.settings.nova, 'rev-parse',
-             'HEAD:nova/db'], capture_output=True, check=True).stdout)
+        tree = pathlib.Path(lab.settings.nova, 'nova', 'db')
+        for path in sorted(tree.rglob('*.py')):
+            seen.update(str(path.relative_to(tree)).encode())
+            seen.update(path.read_bytes())
     return seen.hexdigest()[:16]

@@ -19,13 +19,16 @@ import fcntl
 import importlib.metadata
 import os
 import pathlib
+import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import time
 
 import rich.table
 
+from lab.real import accounts
 from lab.real import bringup
 from lab.real import images
 from lab.real import layout
@@ -90,6 +93,8 @@ def _parser() -> argparse.ArgumentParser:
         'and reader, each in the projects demo and other.')
     command.add_argument(
         'cloud', nargs='?', default='admin-demo', metavar='USER-PROJECT',
+        choices=[f'{user}-{project}' for user in ('admin', *accounts.USERS)
+                 for project in accounts.PROJECTS],
         help='who to be (default: %(default)s)')
     command.set_defaults(call=_env)
 
@@ -189,7 +194,11 @@ def _locked() -> abc.Iterator[None]:
 
 def _check_machine() -> None:
     """Refuse what cannot work, before anything is begun."""
-    socket = WHERE.run / 'neutron-locks'
+    # What oslo.privsep makes in the directory for temporary files.
+    socket = WHERE.lab / 'tmp' / 'tmp12345678' / 'privsep.sock'
+    if any(character.isspace() for character in str(socket)):
+        raise layout.Problem(
+            f'{WHERE.root} has a blank in its path: move this checkout.')
     if len(str(socket)) > _SOCKET_PATH:
         raise layout.Problem(
             f'{WHERE.root} is too long a path for sockets in it: move this '
@@ -250,9 +259,16 @@ def _end() -> None:
     WHERE.clouds.unlink(missing_ok=True)
 
 
+def _exit(number: int, frame: object) -> None:
+    """End on a signal, but not before what was started."""
+    sys.exit(128 + number)
+
+
 def _up(args: argparse.Namespace) -> int:
     _need_root()
     begun = time.monotonic()
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _exit)
     with _locked():
         if machine.pid(WHERE) is not None:
             raise layout.Problem(
@@ -284,8 +300,8 @@ def _up(args: argparse.Namespace) -> int:
 
 
 def _start(args: argparse.Namespace) -> bool:
-    for directory in (WHERE.cache, WHERE.lab):
-        directory.mkdir(exist_ok=True)
+    WHERE.cache.mkdir(exist_ok=True)
+    WHERE.lab.mkdir(mode=0o700)
     shutil.rmtree(WHERE.logs, ignore_errors=True)
     WHERE.logs.mkdir()
     nova = None
@@ -345,7 +361,7 @@ def _status(args: argparse.Namespace) -> int:
 
 def _env(args: argparse.Namespace) -> int:
     _need_whole_lab()
-    print(f'export OS_CLIENT_CONFIG_FILE={WHERE.clouds}')
+    print(f'export OS_CLIENT_CONFIG_FILE={shlex.quote(str(WHERE.clouds))}')
     print(f'export OS_CLOUD={args.cloud}')
     print(f'export PATH={pathlib.Path(sys.executable).parent}:"$PATH"')
     return 0
@@ -445,6 +461,11 @@ def _read(path: pathlib.Path) -> str:
 def main(argv: abc.Sequence[str]) -> int:
     """Run a command. Returns the exit code."""
     args = _parser().parse_args(argv)
+    # A proxy that pip and apt need must not come between the services.
+    for name in ('no_proxy', 'NO_PROXY'):
+        os.environ[name] = ','.join(filter(None, (
+            os.environ.get(name), '127.0.0.1', 'localhost',
+            *(host.address for host in topology.HOSTS))))
     try:
         return args.call(args)
     except scenarios.Unknown as exc:

@@ -17,7 +17,11 @@
 
 from collections import abc
 import functools
+import subprocess
 import sys
+import xmlrpc.client
+
+from openstack import exceptions
 
 from lab.real import bench
 from lab.real import bringup
@@ -56,7 +60,8 @@ def main(argv: abc.Sequence[str]) -> int:
     lab = common.Lab(where, settings.Settings.load(where))
     try:
         return _COMMANDS[argv[0]](lab, argv[1:])
-    except layout.Problem as exc:
+    except (layout.Problem, exceptions.SDKException, xmlrpc.client.Fault,
+            subprocess.CalledProcessError, OSError) as exc:
         return say.problem(exc)
     except KeyboardInterrupt:
         return 130

@@ -48,12 +48,16 @@ def enter(host: str) -> list[str]:
 def pid(where: layout.Layout) -> int | None:
     """The first process of the lab, as seen from outside; None if none.
 
-    Looked for among all processes, so that no file needs to be right.
+    Looked for among all processes, so that no file needs to be right. Only
+    root's count: anyone may make a process namespace and name it like this.
     """
+    names = {f'{where.lab}/'.encode(),
+             bytes(where.conf / 'supervisord.conf')}
     for directory in pathlib.Path('/proc').glob('[0-9]*'):
         try:
             command = (directory / 'cmdline').read_bytes()
-            if f'{where.lab}/'.encode() not in command:
+            if directory.stat().st_uid or not (
+                    names & set(command.split(b'\0'))):
                 continue
             status = (directory / 'status').read_text()
         except OSError:
@@ -217,7 +221,7 @@ def make_hosts(where: layout.Layout) -> None:
         # libvirt takes files for shared by the type of their file system.
         _run('bindfs', '-o', 'subtype=glusterfs,nonempty', str(where.shared),
              str(where.shared))
-    # The namespaces are files on a file system that only the lab sees.
+    # Only the lab sees this file system, and the names of its hosts there.
     _run('mount', '-t', 'tmpfs', 'tmpfs', '/run')
     _NAMESPACES.mkdir()
     for host in topology.HOSTS:
@@ -233,4 +237,5 @@ def make_hosts(where: layout.Layout) -> None:
 
 def clear(where: layout.Layout) -> None:
     """Remove the files of a lab that has ended."""
-    shutil.rmtree(where.lab, ignore_errors=True)
+    if where.lab.exists():
+        shutil.rmtree(where.lab)

@@ -33,6 +33,7 @@ def write(path: pathlib.Path, *parts: Options) -> pathlib.Path:
         lines.append(f'[{section}]')
         lines.extend(f'{name} = {value}' for name, value in options.items())
         lines.append('')
+    path.unlink(missing_ok=True)
     path.touch(mode=0o600)
     path.write_text('\n'.join(lines))
     return path

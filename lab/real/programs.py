@@ -223,7 +223,11 @@ class Supervisor:
 
     def stop(self, name: str) -> None:
         """Stop a program and wait until it has ended."""
-        self._server.stopProcess(name)
+        try:
+            self._server.stopProcess(name)
+        except xmlrpc.client.Fault as exc:
+            if exc.faultCode != supervisor_xmlrpc.Faults.NOT_RUNNING:
+                raise
 
     def kill(self, name: str) -> None:
         """Kill a program; it is not started again."""

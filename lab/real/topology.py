@@ -14,7 +14,7 @@
 
 import dataclasses
 
-NETWORK = '172.31.99.0/24'
+#: Length of the prefix of the management network.
 PREFIX = 24
 
 

@@ -93,11 +93,22 @@ def test_too_little_disk(capsys, monkeypatch):
     assert 'disk space' in told(capsys)
 
 
-def test_path_too_long_for_sockets(capsys, monkeypatch, tmp_path):
-    monkeypatch.setattr(
-        commands, 'WHERE', layout.Layout(tmp_path / ('x' * 100)))
+def test_path_too_long_for_sockets(capsys, monkeypatch, where):
+    longest = len(str(where.lab / 'tmp' / 'tmp12345678' / 'privsep.sock'))
+    monkeypatch.setattr(commands, '_SOCKET_PATH', longest - 1)
     assert commands.main(['up']) == 1
     assert 'too long' in told(capsys)
+    monkeypatch.setattr(commands, '_SOCKET_PATH', longest)
+    # The next that is wrong.
+    monkeypatch.setattr(commands, '_MEMORY', 2**60)
+    assert commands.main(['up']) == 1
+    assert 'memory' in told(capsys)
+
+
+def test_path_with_a_blank(capsys, monkeypatch, tmp_path):
+    monkeypatch.setattr(commands, 'WHERE', layout.Layout(tmp_path / 'a b'))
+    assert commands.main(['up']) == 1
+    assert 'blank' in told(capsys)
 
 
 def test_unknown_scenario(capsys):

@@ -12,6 +12,6 @@
 
 """The services of the lab, a module each.
 
-Each module has `configure`, which writes the files of its service, and
-`programs`, the processes of it; some have more.
+Each module of a service has `configure`, which writes its files, and
+functions that return its programs; some have more.
 """

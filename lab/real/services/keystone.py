@@ -36,10 +36,13 @@ def configure(lab: common.Lab) -> None:
     })
 
 
-def _manage(lab: common.Lab, *arguments: str) -> None:
+def _manage(
+    lab: common.Lab, *arguments: str, **environment: str
+) -> None:
     lab.call(
         common.tool('keystone-manage'), '--config-file',
-        str(lab.where.conf / 'keystone' / 'keystone.conf'), *arguments)
+        str(lab.where.conf / 'keystone' / 'keystone.conf'), *arguments,
+        **environment)
 
 
 def sync(lab: common.Lab) -> None:
@@ -53,11 +56,11 @@ def bootstrap(lab: common.Lab) -> None:
         _manage(lab, f'{keys}_setup', '--keystone-user', 'root',
                 '--keystone-group', 'root')
     _manage(
-        lab, 'bootstrap', '--bootstrap-password', lab.password('admin'),
-        '--bootstrap-region-id', common.REGION,
+        lab, 'bootstrap', '--bootstrap-region-id', common.REGION,
         '--bootstrap-public-url', lab.public('keystone', '/v3'),
         '--bootstrap-internal-url', lab.internal('keystone', '/v3'),
-        '--bootstrap-admin-url', lab.internal('keystone', '/v3'))
+        '--bootstrap-admin-url', lab.internal('keystone', '/v3'),
+        OS_BOOTSTRAP_PASSWORD=lab.password('admin'))
 
 
 def programs_of(lab: common.Lab) -> list[programs.Program]:

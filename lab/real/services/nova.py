@@ -151,12 +151,15 @@ def sync(lab: common.Lab) -> None:
 
 def map_cells(lab: common.Lab) -> None:
     """Tell the API of the cells."""
+    # Nova takes what is in braces from its configuration: passwords do not
+    # belong on a command line.
     _manage(lab, 'cell_v2', 'map_cell0', '--database_connection',
-            lab.database('nova_cell0'))
+            '{scheme}://{username}:{password}@{hostname}/nova_cell0?{query}')
     for cell in topology.CELLS:
-        _manage(lab, 'cell_v2', 'create_cell', '--name', cell,
-                '--database_connection', lab.database(f'nova_{cell}'),
-                '--transport-url', lab.messages(cell))
+        lab.call(
+            common.tool('nova-manage'), '--config-file',
+            str(lab.where.conf / _cell(cell) / 'nova.conf'), 'cell_v2',
+            'create_cell', '--name', cell)
 
 
 def discover_hosts(lab: common.Lab) -> None:

@@ -29,6 +29,9 @@ def serve(
 
     :param api: name of the API
     :param module: Python module with the WSGI application
+    :param workers: processes that answer
+    :param threads: requests that each of them answers at a time
+    :param environment: what the application reads from its environment
     """
     port = lab_settings.APIS[api]
     configuration = lab.where.conf / f'uwsgi-{api}.ini'
@@ -45,7 +48,9 @@ def serve(
         'disable-logging': 'true', 'start-time': '%t'}
     lines = ['[uwsgi]', f'http-socket = {lab.where.run / api}']
     lines.extend(f'{name} = {value}' for name, value in options.items())
-    configuration.write_text('\n'.join(lines) + '\n')
+    # Once: what runs must not find it half written.
+    if not configuration.exists():
+        configuration.write_text('\n'.join(lines) + '\n')
     return programs.Program(
         name=api, host=topology.CONTROLLER.name,
         command=(common.tool('uwsgi'), '--ini', str(configuration)),
