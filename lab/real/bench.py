@@ -24,7 +24,6 @@ import functools
 import importlib.metadata
 import json
 import os
-import pathlib
 import platform
 import shutil
 import subprocess
@@ -60,17 +59,6 @@ _FLAGS = (
 _Measured = tuple[float, float]
 
 
-def _directory(lab: common.Lab, host: str, server_id: str) -> pathlib.Path:
-    """The directory of a server on a host, from on the controller."""
-    if lab.settings.shared:
-        return lab.where.shared / server_id
-    return lab.where.host(host) / 'instances' / server_id
-
-
-def _open(host: str) -> libvirt.virConnect:
-    return libvirt.open(f'qemu+tcp://{topology.host(host).address}/system')
-
-
 def _disks(domain: libvirt.virDomain) -> dict[str, str]:
     """The files of a domain's disks by name of the device."""
     return {
@@ -91,8 +79,10 @@ def _make_disk(path: str, source: str, destination: str) -> None:
          str(told['virtual-size'])], check=True)
 
 
-def _move(lab: common.Lab, server_id: str, source: str, destination: str) -> (
-        float):
+def _move(
+    lab: common.Lab, cloud: real.RealCloud, server_id: str, source: str,
+    destination: str,
+) -> float:
     """Let libvirt migrate a guest, without Nova.
 
     With libvirt's own limit for the last pause, 300 ms. Nova begins with
@@ -104,13 +94,13 @@ def _move(lab: common.Lab, server_id: str, source: str, destination: str) -> (
     flags = _FLAGS
     parameters: dict[str, Any] = {
         libvirt.VIR_MIGRATE_PARAM_URI: f'tcp://{address}'}
-    with contextlib.closing(_open(source)) as hypervisor:
+    with contextlib.closing(cloud.hypervisor(source)) as hypervisor:
         domain = hypervisor.lookupByUUIDString(server_id)
         if not lab.settings.shared:
             disks = _disks(domain)
             flags |= libvirt.VIR_MIGRATE_NON_SHARED_INC
             parameters[libvirt.VIR_MIGRATE_PARAM_MIGRATE_DISKS] = list(disks)
-            _directory(lab, destination, server_id).mkdir(exist_ok=True)
+            lab.server_directory(destination, server_id).mkdir(exist_ok=True)
             for path in disks.values():
                 _make_disk(path, source, destination)
         begun = time.monotonic()
@@ -247,13 +237,14 @@ class _Bench:
         """libvirt by itself, there and back, while Nova does not look."""
         source, destination = self._where()
         with self._without_computes():
-            measured = self._measure(lambda: _move(
-                self._lab, self._server.id, source, destination))
+            move = functools.partial(
+                _move, self._lab, self._cloud, self._server.id)
+            measured = self._measure(lambda: move(source, destination))
             self._check_place(destination)
-            _move(self._lab, self._server.id, destination, source)
+            move(destination, source)
             if not self._lab.settings.shared:
-                shutil.rmtree(_directory(
-                    self._lab, destination, self._server.id))
+                shutil.rmtree(self._lab.server_directory(
+                    destination, self._server.id))
         self._check_place(source)
         self._server.wait_for_status('RESCUE')
         return {'floor': measured}
@@ -275,9 +266,11 @@ class _Bench:
                     computes))
 
 
-def _facts(lab: common.Lab, rounds: int, host: str) -> dict[str, Any]:
+def _facts(
+    lab: common.Lab, cloud: real.RealCloud, rounds: int, host: str
+) -> dict[str, Any]:
     """What the lab is like that this is measured on."""
-    with contextlib.closing(_open(host)) as hypervisor:
+    with contextlib.closing(cloud.hypervisor(host)) as hypervisor:
         numbers = {
             'libvirt': hypervisor.getLibVersion(),
             'qemu': hypervisor.getVersion()}
@@ -371,13 +364,13 @@ def run(lab: common.Lab, rounds: int) -> int:
     with contextlib.ExitStack() as stack:
         cloud = stack.enter_context(real.RealCloud(lab))
         source, *_ = hosts = cloud.hosts()[:2]
-        facts = _facts(lab, rounds, source)
+        facts = _facts(lab, cloud, rounds, source)
         with _step(f'boot a server on {source} and rescue it'):
             begun = time.monotonic()
             server = servers.boot(cloud, source)
             stack.callback(_delete, server)
             watcher = stack.enter_context(ticks.Watcher(
-                _directory(lab, host, server.id) / 'console.log'
+                lab.server_directory(host, server.id) / 'console.log'
                 for host in hosts))
             bench = _Bench(lab, cloud, server, watcher)
             server.rescue()

@@ -236,12 +236,13 @@ class RealCloud:
     def require_disk_copies(self) -> None:
         pass
 
-    def _hypervisor(self, host: str) -> libvirt.virConnect:
+    def hypervisor(self, host: str) -> libvirt.virConnect:
+        """A new connection to the libvirt of a host."""
         return libvirt.open(
             f'qemu+tcp://{topology.host(host).address}/system')
 
     def guest(self, host: str, server_id: str) -> cloud.Guest | None:
-        hypervisor = self._hypervisor(host)
+        hypervisor = self.hypervisor(host)
         try:
             domain = hypervisor.lookupByUUIDString(server_id)
             paths = etree.fromstring(domain.XMLDesc(0)).xpath(
@@ -256,13 +257,8 @@ class RealCloud:
         finally:
             hypervisor.close()
 
-    def _directory(self, host: str, server_id: str) -> pathlib.Path:
-        if self._lab.settings.shared:
-            return self._lab.where.shared / server_id
-        return self._lab.where.host(host) / 'instances' / server_id
-
     def files(self, host: str, server_id: str) -> set[str]:
-        directory = self._directory(host, server_id)
+        directory = self._lab.server_directory(host, server_id)
         if not directory.is_dir():
             return set()
         return {path.name for path in directory.iterdir()}
@@ -273,14 +269,15 @@ class RealCloud:
     def put_file(
         self, host: str, server_id: str, name: str, text: str
     ) -> None:
-        self._directory(host, server_id).joinpath(name).write_text(text)
+        directory = self._lab.server_directory(host, server_id)
+        directory.joinpath(name).write_text(text)
 
     def console(self, server_id: str) -> str:
         return self.connect().compute.get_server_console_output(
             server_id)['output']
 
     def type(self, host: str, server_id: str, line: str) -> None:
-        hypervisor = self._hypervisor(host)
+        hypervisor = self.hypervisor(host)
         try:
             stream = hypervisor.newStream()
             hypervisor.lookupByUUIDString(server_id).openConsole(
@@ -321,7 +318,7 @@ class RealCloud:
     @contextlib.contextmanager
     def migration_held(self, server_id: str) -> abc.Iterator[_Held]:
         host = self.connect().compute.get_server(server_id).compute_host
-        hypervisor = self._hypervisor(host)
+        hypervisor = self.hypervisor(host)
         try:
             with _Held(hypervisor.lookupByUUIDString(server_id)) as held:
                 yield held

@@ -56,6 +56,12 @@ class Lab:
         path.mkdir(exist_ok=True)
         return path
 
+    def server_directory(self, host: str, server_id: str) -> pathlib.Path:
+        """The directory of a server on a host, from on the controller."""
+        if self.settings.shared:
+            return self.where.shared / server_id
+        return self.where.host(host) / 'instances' / server_id
+
     def database(self, name: str) -> str:
         """The URL of a database."""
         return (f'mysql+pymysql://openstack:{self.password("database")}'
