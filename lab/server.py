@@ -241,6 +241,30 @@ class Server:
             used[response.json()['name']] = held['resources']
         return used
 
+    def kept(self) -> dict[str, dict[str, int]]:
+        """What placement keeps for its return, by name of the host.
+
+        That is of its last cold migration or resize.
+        """
+        migrations = [*self.migrations('migration'),
+                      *self.migrations('resize')]
+        return self.allocations(migrations[0]['uuid'])
+
+    def check_larger(self, host: str, earlier: dict[str, int]) -> int:
+        """Check that it uses more memory and disk of a host than before.
+
+        :param earlier: what it used, by name of the resource
+        :returns: the GiB of disk that it uses now
+        :raises lab.expect.Unexpected: if it does not use more
+        """
+        used = self.allocations()[host]
+        for resource in ('MEMORY_MB', 'DISK_GB'):
+            if used[resource] <= earlier[resource]:
+                raise expect.Unexpected(
+                    f'{resource}: expected more than {earlier[resource]}, '
+                    f'seen {used[resource]}')
+        return used['DISK_GB']
+
 
 def boot(cloud: cloud_api.Cloud, host: str) -> Server:
     """Boot a server on a host and wait until it and its guest are up.

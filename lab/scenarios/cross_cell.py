@@ -96,15 +96,9 @@ class _Move:
                 {'resize': {'flavorRef': self._cloud.larger_flavor}},
                 as_admin=True)
         with self._step('its resources are larger, and so is its disk'):
-            used = self._server.allocations()[self._destination]
-            for resource in ('MEMORY_MB', 'DISK_GB'):
-                if used[resource] <= self._usage[resource]:
-                    raise expect.Unexpected(
-                        f'{resource}: expected more than '
-                        f'{self._usage[resource]}, seen {used[resource]}')
+            size = self._server.check_larger(self._destination, self._usage)
             sizes = guests.look(self._cloud, self._server.id).disk_sizes()
-            expect.equal(
-                'the size of its disk', sizes['vda'], used['DISK_GB'] << 30)
+            expect.equal('the size of its disk', sizes['vda'], size << 30)
 
     def _check_moved(self) -> None:
         """It is in its new cell; its old one waits for its return."""
@@ -120,7 +114,7 @@ class _Move:
                 'the hosts whose resources it uses',
                 set(self._server.allocations()), {self._destination})
             expect.equal(
-                'what is kept for its return', self._kept(),
+                'what is kept for its return', self._server.kept(),
                 {self._source: self._usage})
             expect.equal(
                 f'the guest on {self._source}',
@@ -134,11 +128,6 @@ class _Move:
             expect.wait_for(
                 'deletion of the snapshot', self._snapshots,
                 lambda seen: not seen)
-
-    def _kept(self) -> dict[str, dict[str, int]]:
-        migrations = [*self._server.migrations('migration'),
-                      *self._server.migrations('resize')]
-        return self._server.allocations(migrations[0]['uuid'])
 
     def confirm(self) -> None:
         with self._step('confirm'):
@@ -174,7 +163,8 @@ class _Move:
             expect.equal(
                 'the hosts whose resources it uses',
                 set(self._server.allocations()), {host})
-            expect.equal('what is kept for its return', self._kept(), {})
+            expect.equal(
+                'what is kept for its return', self._server.kept(), {})
         with self._step(f'{other} has nothing of it'):
             expect.equal(
                 'its files', self._cloud.files(host, self._server.id),

@@ -61,15 +61,9 @@ class _Move:
                 self.server.resize(self._cloud.larger_flavor)
         self._check_moved(destination)
         with self._step('its resources are larger, and so is its disk'):
-            used = self.server.allocations()[destination]
-            for resource in ('MEMORY_MB', 'DISK_GB'):
-                if used[resource] <= self._usage[resource]:
-                    raise expect.Unexpected(
-                        f'{resource}: expected more than '
-                        f'{self._usage[resource]}, seen {used[resource]}')
+            size = self.server.check_larger(destination, self._usage)
             expect.equal(
-                'the size of its disk', self._disk_size(),
-                used['DISK_GB'] << 30)
+                'the size of its disk', self._disk_size(), size << 30)
 
     def _check_moved(self, destination: str) -> None:
         """It runs on its new host; its old one waits for its return."""
@@ -81,7 +75,7 @@ class _Move:
                 'the hosts whose resources it uses',
                 set(self.server.allocations()), {destination})
             expect.equal(
-                'what is kept for its return', self._kept(),
+                'what is kept for its return', self.server.kept(),
                 {self._source: self._usage})
             for host in {self._source, destination}:
                 guest = self._cloud.guest(host, self.server.id)
@@ -91,11 +85,6 @@ class _Move:
         with self._step('its guest finds the marker'):
             self._second = guests.check_boot(
                 self._cloud, self.server.id, [self._first])
-
-    def _kept(self) -> dict[str, dict[str, int]]:
-        migrations = [*self.server.migrations('migration'),
-                      *self.server.migrations('resize')]
-        return self.server.allocations(migrations[0]['uuid'])
 
     def confirm(self, destination: str) -> None:
         with self._step('confirm'):
@@ -131,7 +120,7 @@ class _Move:
             expect.equal(
                 'the hosts whose resources it uses',
                 set(self.server.allocations()), {host})
-            expect.equal('what is kept for its return', self._kept(), {})
+            expect.equal('what is kept for its return', self.server.kept(), {})
             expect.equal(
                 'its files', self._cloud.files(host, self.server.id),
                 self._files)
