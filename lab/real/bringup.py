@@ -108,7 +108,7 @@ def bring_up(
 
 def _make_tables(lab: common.Lab, step: Step) -> None:
     """Make the tables of all databases, or take those made before."""
-    options = f'--defaults-file={lab.where.conf / "database-client.cnf"}'
+    options = infrastructure.client_options(lab)
     kept = lab.where.cache / f'tables-{_state_of_code(lab)}.sql'
     if kept.exists():
         with step('make the tables, as they were made before'):

@@ -103,12 +103,19 @@ def _configure_gateway(lab: common.Lab) -> None:
     (lab.where.conf / 'haproxy.cfg').write_text('\n'.join(lines) + '\n')
 
 
+def client_options(lab: common.Lab) -> str:
+    """The option that lets a command of the database in.
+
+    It has to be the first one.
+    """
+    return f'--defaults-file={lab.where.conf / _CLIENT}'
+
+
 def query(lab: common.Lab, database: str, statement: str) -> str:
     """Execute a statement in a database. Returns what it selects."""
     return subprocess.run(
-        ['mariadb', f'--defaults-file={lab.where.conf / _CLIENT}',
-         '--batch', '--skip-column-names', database,
-         '--execute', statement],
+        ['mariadb', client_options(lab), '--batch', '--skip-column-names',
+         database, '--execute', statement],
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True,
         check=True).stdout
 
