@@ -71,18 +71,9 @@ def create(lab: common.Lab) -> None:
 
 def write_clouds(lab: common.Lab) -> None:
     """Write clouds.yaml: a cloud for each user and project."""
-    clouds = {}
-    for user in ('admin', *USERS):
-        for project in PROJECTS:
-            clouds[f'{user}-{project}'] = {
-                'auth': {
-                    'auth_url': lab.public('keystone', '/v3'),
-                    'username': user, 'password': lab.password(user),
-                    'project_name': project,
-                    'user_domain_name': 'Default',
-                    'project_domain_name': 'Default'},
-                'region_name': common.REGION, 'interface': 'public',
-                'identity_api_version': 3}
+    clouds = {
+        f'{user}-{project}': lab.cloud(user, project, public=True)
+        for user in ('admin', *USERS) for project in PROJECTS}
     path = lab.where.clouds
     path.touch(mode=0o600)
     # JSON is YAML.

@@ -183,15 +183,8 @@ class RealCloud:
 
     def connect(self, user: str = 'admin') -> connection.Connection:
         if user not in self._connections:
-            self._connections[user] = connection.Connection(
-                auth={
-                    'auth_url': self._lab.internal('keystone', '/v3'),
-                    'username': user, 'password': self._lab.password(user),
-                    'project_name': accounts.PROJECTS[0],
-                    'user_domain_name': 'Default',
-                    'project_domain_name': 'Default'},
-                region_name=common.REGION, interface='internal',
-                identity_api_version='3')
+            self._connections[user] = self._lab.connect(
+                user, accounts.PROJECTS[0])
         return self._connections[user]
 
     def hosts(self) -> list[str]:

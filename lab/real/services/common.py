@@ -80,13 +80,17 @@ class Lab:
         """The URL of an API on the machine."""
         return f'http://127.0.0.1:{self.settings.ports[api]}{path}'
 
+    def _account(self, user: str, project: str) -> dict[str, object]:
+        return {
+            'username': user, 'password': self.password(user),
+            'project_name': project, 'user_domain_name': 'Default',
+            'project_domain_name': 'Default'}
+
     def login(self, service: str) -> dict[str, object]:
         """Options by which a service logs in to Keystone."""
         return {
             'auth_type': 'password', 'auth_url': self.internal('keystone'),
-            'username': service, 'password': self.password(service),
-            'project_name': 'service', 'user_domain_name': 'Default',
-            'project_domain_name': 'Default'}
+            **self._account(service, 'service')}
 
     def client(self, service: str) -> dict[str, object]:
         """Options by which a service calls another one."""
@@ -105,16 +109,26 @@ class Lab:
             'oslo_concurrency': {'lock_path': self.lock_path(service)},
         }
 
-    def connect(self) -> connection.Connection:
-        """A new connection of the operator, from the controller."""
-        return connection.Connection(
-            auth={
-                'auth_url': self.internal('keystone', '/v3'),
-                'username': 'admin', 'password': self.password('admin'),
-                'project_name': 'admin', 'user_domain_name': 'Default',
-                'project_domain_name': 'Default'},
-            region_name=REGION, interface='internal',
-            identity_api_version='3')
+    def cloud(
+        self, user: str, project: str, public: bool = False
+    ) -> dict[str, object]:
+        """What clouds.yaml and openstacksdk have to know of a user.
+
+        :param public: whether to come from the machine, not from the lab
+        """
+        url = self.public if public else self.internal
+        return {
+            'auth': {'auth_url': url('keystone', '/v3'),
+                     **self._account(user, project)},
+            'region_name': REGION,
+            'interface': 'public' if public else 'internal',
+            'identity_api_version': '3'}
+
+    def connect(
+        self, user: str = 'admin', project: str = 'admin'
+    ) -> connection.Connection:
+        """A new connection of a user, from the controller."""
+        return connection.Connection(**self.cloud(user, project))
 
     @functools.cached_property
     def admin(self) -> connection.Connection:
