@@ -25,18 +25,16 @@ import io
 import pathlib
 import shlex
 import socket
-import time
 from typing import Any
 import xmlrpc.client
 
 from supervisor import xmlrpc as supervisor_xmlrpc
 
+from lab import expect
 from lab.real import layout
 from lab.real import machine
 
-#: Seconds that a program may take to become ready.
-TIMEOUT = 120.0
-
+#: Seconds between two looks at a program.
 _INTERVAL = 0.1
 
 
@@ -191,15 +189,18 @@ class Supervisor:
         self, name: str, ready: abc.Callable[[], bool],
         runs: abc.Callable[[], bool],
     ) -> None:
-        end = time.monotonic() + TIMEOUT
-        while not ready():
-            if not runs():
-                raise NotReady(f'{name} ended.\n{self.tail(name)}')
-            if time.monotonic() > end:
-                raise NotReady(
-                    f'{name} was not ready within {TIMEOUT:.0f} s.\n'
-                    f'{self.tail(name)}')
-            time.sleep(_INTERVAL)
+
+        def look() -> str:
+            if ready():
+                return 'ready'
+            return 'running' if runs() else 'ended'
+
+        try:
+            expect.wait_for(
+                f'{name} that is ready', look, {'ready'}.__contains__,
+                {'ended'}.__contains__, longest_pause=_INTERVAL)
+        except expect.Unexpected as exc:
+            raise NotReady(f'{exc}\n{self.tail(name)}') from exc
 
     def tail(self, name: str, count: int = 15) -> str:
         """The last lines of a program's log."""
@@ -218,8 +219,10 @@ class Supervisor:
 
     def runs(self, name: str) -> bool:
         """Whether a program runs or is about to."""
-        state = self._server.getProcessInfo(name)['statename']
-        return state in ('STARTING', 'RUNNING', 'BACKOFF')
+        return self._state(name) in ('STARTING', 'RUNNING', 'BACKOFF')
+
+    def _state(self, name: str) -> str:
+        return self._server.getProcessInfo(name)['statename']
 
     def stop(self, name: str) -> None:
         """Stop a program and wait until it has ended."""
@@ -230,11 +233,15 @@ class Supervisor:
                 raise
 
     def kill(self, name: str) -> None:
-        """Kill a program; it is not started again."""
+        """Kill a program; it is not started again.
+
+        :raises lab.expect.Unexpected: if it does not die
+        """
         # One that dies before it is told to stop would be started again, and
         # one that is told to stop would do more than die.
         self._server.signalProcess(name, 'STOP')
         self._server.stopProcess(name, False)
         self._server.signalProcess(name, 'KILL')
-        while self._server.getProcessInfo(name)['statename'] != 'STOPPED':
-            time.sleep(_INTERVAL)
+        expect.wait_for(
+            f'{name} that is dead', lambda: self._state(name),
+            {'STOPPED'}.__contains__, longest_pause=_INTERVAL)

@@ -10,11 +10,14 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""The files that the lab starts from."""
+"""The files that the lab starts from, and its supervisor."""
 
 import configparser
+import functools
 import shlex
 import socket
+
+import pytest
 
 from lab.real import layout
 from lab.real import oslo
@@ -73,3 +76,49 @@ def test_the_end_of_a_log_is_told(tmp_path):
         ''.join(f'line {number}\n' for number in range(30)))
     lines = supervisor.tail('one').splitlines()
     assert lines[:-1] == [f'line {number}' for number in range(15, 30)]
+
+
+class Supervisord:
+    """Tells the states of a program, one after the other."""
+
+    def __init__(self, *states):
+        self._states = iter(states)
+
+    def startProcess(self, name, wait):
+        assert not wait
+
+    def getProcessInfo(self, name):
+        return {'statename': next(self._states)}
+
+
+def supervised(tmp_path, *states):
+    where = layout.Layout(tmp_path)
+    where.logs.mkdir()
+    programs.log(where, 'one').write_text('what went wrong\n')
+    supervisor = programs.Supervisor(where)
+    supervisor._server = Supervisord(*states)
+    return supervisor
+
+
+def test_a_program_is_started_when_it_is_ready(tmp_path):
+    answers = iter([False, False, True])
+    supervised(tmp_path, 'STARTING', 'RUNNING').start(
+        programs.Program('one', '', (), lambda: next(answers)))
+    assert not list(answers)
+
+
+def test_a_program_that_ends_is_not_waited_for(tmp_path):
+    supervisor = supervised(tmp_path, 'STARTING', 'BACKOFF', 'FATAL')
+    with pytest.raises(
+            programs.NotReady, match='^one .*ended\nwhat went wrong\n'):
+        supervisor.start(programs.Program('one', '', (), lambda: False))
+
+
+def test_a_program_that_is_late(tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        programs.expect, 'wait_for',
+        functools.partial(programs.expect.wait_for, timeout=0))
+    with pytest.raises(
+            programs.NotReady, match='^one .*running\nwhat went wrong\n'):
+        supervised(tmp_path, 'RUNNING').start(
+            programs.Program('one', '', (), lambda: False))
