@@ -19,6 +19,7 @@ from lab.real.services import wsgi
 
 
 def configure(lab: common.Lab) -> None:
+    wsgi.configure(lab, 'glance', 'glance.wsgi.api', workers=1, threads=8)
     directory = lab.directory('glance')
     files = lab.where.service('glance')
     files.mkdir()
@@ -48,5 +49,4 @@ def sync(lab: common.Lab) -> None:
 
 def programs_of(lab: common.Lab) -> list[programs.Program]:
     return [wsgi.serve(
-        lab, 'glance', 'glance.wsgi.api', workers=1, threads=8,
-        OS_GLANCE_CONFIG_DIR=str(lab.where.conf / 'glance'))]
+        lab, 'glance', OS_GLANCE_CONFIG_DIR=str(lab.where.conf / 'glance'))]

@@ -19,6 +19,7 @@ from lab.real.services import wsgi
 
 
 def configure(lab: common.Lab) -> None:
+    wsgi.configure(lab, 'keystone', 'keystone.wsgi.api')
     directory = lab.directory('keystone')
     for keys in ('fernet', 'credential'):
         (directory / keys).mkdir(mode=0o700)
@@ -65,6 +66,6 @@ def bootstrap(lab: common.Lab) -> None:
 
 def programs_of(lab: common.Lab) -> list[programs.Program]:
     return [wsgi.serve(
-        lab, 'keystone', 'keystone.wsgi.api',
+        lab, 'keystone',
         OS_KEYSTONE_CONFIG_DIR=str(lab.where.conf / 'keystone'),
         OS_KEYSTONE_CONFIG_FILES='keystone.conf')]

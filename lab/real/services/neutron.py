@@ -37,6 +37,7 @@ def _database(port: int) -> str:
 
 
 def configure(lab: common.Lab) -> None:
+    wsgi.configure(lab, 'neutron', 'neutron.wsgi.api')
     directory = lab.directory('neutron')
     oslo.write(directory / 'neutron.conf', lab.api('neutron'), {
         'DEFAULT': {
@@ -189,7 +190,7 @@ def programs_of(lab: common.Lab) -> list[programs.Program]:
                      'neutron-ovn-maintenance-worker')]
     return [
         wsgi.serve(
-            lab, 'neutron', 'neutron.wsgi.api', workers=2,
+            lab, 'neutron',
             OS_NEUTRON_CONFIG_DIR=str(lab.where.conf / 'neutron'),
             OS_NEUTRON_CONFIG_FILES='neutron.conf;ml2.ini'),
         *workers]

@@ -64,6 +64,8 @@ def _shared(lab: common.Lab) -> oslo.Options:
 
 
 def configure(lab: common.Lab) -> None:
+    wsgi.configure(lab, 'nova', 'nova.wsgi.osapi_compute')
+    wsgi.configure(lab, 'metadata', 'nova.wsgi.metadata', workers=1)
     lab.where.service('nova').mkdir()
     base = [lab.api('nova'), _shared(lab)]
     directory = lab.directory(_TOP)
@@ -190,10 +192,8 @@ def apis(lab: common.Lab) -> list[programs.Program]:
     paste = common.tool('../etc/nova/api-paste.ini')
     files = {'OS_NOVA_CONFIG_DIR': directory,
              'OS_NOVA_CONFIG_FILES': f'{paste};nova.conf'}
-    return [
-        wsgi.serve(lab, 'nova', 'nova.wsgi.osapi_compute', **files),
-        wsgi.serve(lab, 'metadata', 'nova.wsgi.metadata', workers=1,
-                   **files)]
+    return [wsgi.serve(lab, 'nova', **files),
+            wsgi.serve(lab, 'metadata', **files)]
 
 
 def controllers(lab: common.Lab) -> list[programs.Program]:

@@ -19,6 +19,7 @@ from lab.real.services import wsgi
 
 
 def configure(lab: common.Lab) -> None:
+    wsgi.configure(lab, 'placement', 'placement.wsgi.api', workers=1)
     oslo.write(
         lab.directory('placement') / 'placement.conf', lab.api('placement'), {
             'api': {'auth_strategy': 'keystone'},
@@ -34,5 +35,5 @@ def sync(lab: common.Lab) -> None:
 
 def programs_of(lab: common.Lab) -> list[programs.Program]:
     return [wsgi.serve(
-        lab, 'placement', 'placement.wsgi.api', workers=1,
+        lab, 'placement',
         OS_PLACEMENT_CONFIG_DIR=str(lab.where.conf / 'placement'))]
