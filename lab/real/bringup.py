@@ -35,6 +35,10 @@ from lab.real import topology
 
 Step = abc.Callable[[str], contextlib.AbstractContextManager[None]]
 
+#: Sets of empty tables that are kept. A change of Nova's database code, or of
+#: a package, needs new ones.
+_KEPT = 4
+
 _MODULES = (infrastructure, keystone, glance, placement, neutron, nova,
             hypervisor)
 
@@ -112,6 +116,7 @@ def _make_tables(lab: common.Lab, step: Step) -> None:
     kept = lab.where.cache / f'tables-{_state_of_code(lab)}.sql'
     if kept.exists():
         with step('make the tables, as they were made before'):
+            kept.touch()
             with kept.open() as statements:
                 subprocess.run(
                     ['mariadb', options], stdin=statements, check=True)
@@ -127,6 +132,15 @@ def _make_tables(lab: common.Lab, step: Step) -> None:
                 ['mariadb-dump', options, '--databases',
                  *infrastructure.DATABASES], stdout=statements, check=True)
         new.replace(kept)
+        _prune(lab.where.cache)
+
+
+def _prune(cache: pathlib.Path) -> None:
+    """Remove the tables that have not been used for longest."""
+    made = sorted(cache.glob('tables-*'), reverse=True,
+                  key=lambda path: path.stat().st_mtime)
+    for path in made[_KEPT:]:
+        path.unlink()
 
 
 def _state_of_code(lab: common.Lab) -> str:

@@ -14,11 +14,13 @@
 
 import configparser
 import functools
+import os
 import shlex
 import socket
 
 import pytest
 
+from lab.real import bringup
 from lab.real import layout
 from lab.real import oslo
 from lab.real import programs
@@ -122,3 +124,13 @@ def test_a_program_that_is_late(tmp_path, monkeypatch):
             programs.NotReady, match='^one .*running\nwhat went wrong\n'):
         supervised(tmp_path, 'RUNNING').start(
             programs.Program('one', '', (), lambda: False))
+
+
+def test_tables_that_were_used_last_are_kept(tmp_path):
+    paths = [tmp_path / f'tables-{name}.sql' for name in 'ebadcf']
+    for moment, path in enumerate(paths):
+        path.touch()
+        os.utime(path, (moment, moment))
+    (tmp_path / 'images').mkdir()
+    bringup._prune(tmp_path)
+    assert set(tmp_path.iterdir()) == {*paths[2:], tmp_path / 'images'}
