@@ -266,13 +266,16 @@ class Server:
         return used['DISK_GB']
 
 
-def boot(cloud: cloud_api.Cloud, host: str) -> Server:
+def boot(
+    cloud: cloud_api.Cloud, host: str, flavor: str | None = None
+) -> Server:
     """Boot a server on a host and wait until it and its guest are up.
 
+    :param flavor: id of its flavor; the cloud's smaller one if none
     :raises lab.expect.Unexpected: if it does not come up
     """
     created = cloud.connect('admin').compute.create_server(
-        name=NAME, image_id=cloud.image, flavor_id=cloud.flavor,
+        name=NAME, image_id=cloud.image, flavor_id=flavor or cloud.flavor,
         networks='none', host=host)
     server = Server(cloud, created.id)
     server.wait_for_status('ACTIVE')

@@ -13,7 +13,9 @@
 """How long a rescued guest is out while its host is emptied.
 
 Measured on the ticks of the guest, for the way that the released Nova has,
-for the way of the series, and for libvirt by itself, which is the floor.
+for the way of the series, and for libvirt by itself, which is the floor; and
+for the way of the series when the server has a full ephemeral disk, which its
+rescue guest does not.
 """
 
 from collections import abc
@@ -27,6 +29,7 @@ import os
 import platform
 import shutil
 import subprocess
+import tempfile
 import time
 from typing import Any
 
@@ -49,6 +52,17 @@ from lab import server as servers
 
 #: Ticks that a guest must show before and after what is measured.
 _SETTLED = 30
+
+#: GiB of ephemeral disk of the server that has one, and their name in Nova.
+_EPHEMERAL = 1
+_EPHEMERAL_DISK = 'disk.eph0'
+
+#: Name of its flavor.
+_FLAVOR = 'bench-ephemeral'
+
+#: Seconds that a migration may take. Nova compresses what it copies, which
+#: takes a busy machine minutes.
+_TIMEOUT = 600.0
 
 #: What Nova migrates with.
 _FLAGS = (
@@ -77,6 +91,36 @@ def _make_disk(path: str, source: str, destination: str) -> None:
          '-f', 'qcow2', '-b', told['full-backing-filename'],
          '-F', told['backing-filename-format'], path,
          str(told['virtual-size'])], check=True)
+
+
+@contextlib.contextmanager
+def _flavor(cloud: real.RealCloud) -> abc.Iterator[str]:
+    """The id of a flavor that has an ephemeral disk, and else is the usual."""
+    compute = cloud.connect().compute
+    usual = compute.get_flavor(cloud.flavor)
+    # One may be left of a bench that was killed.
+    flavor = compute.find_flavor(_FLAVOR) or compute.create_flavor(
+        name=_FLAVOR, ram=usual.ram, vcpus=usual.vcpus, disk=usual.disk,
+        ephemeral=_EPHEMERAL)
+    try:
+        yield flavor.id
+    finally:
+        compute.delete_flavor(flavor)
+
+
+def _fill(lab: common.Lab, host: str, server_id: str) -> None:
+    """Fill the ephemeral disk of a rescued server.
+
+    The data are random: nothing that copies them can skip or compress them.
+    """
+    path = lab.where.here / 'instances' / server_id / _EPHEMERAL_DISK
+    with tempfile.NamedTemporaryFile(dir=lab.where.lab / 'tmp') as data:
+        subprocess.run(
+            ['head', f'--bytes={_EPHEMERAL << 30}', '/dev/urandom'],
+            stdout=data, check=True)
+        subprocess.run(
+            [*machine.enter(host), 'qemu-img', 'convert', '-n', '-f', 'raw',
+             '-O', 'qcow2', data.name, str(path)], check=True)
 
 
 def _move(
@@ -135,6 +179,12 @@ class _Bench:
             lambda seen: len(seen) >= _SETTLED,
             tell=lambda seen: str(len(seen)))
 
+    def _rest(self) -> ticks.Tick:
+        """Let the guest run for a while. Returns its last tick."""
+        seen = self._settle()
+        self.rest.append(ticks.longest_gap(seen))
+        return seen[-1]
+
     def wait_for_boot(self, image: str, begun: float, but: str = '') -> (
             ticks.Tick):
         """The first tick of a guest that was started from an image.
@@ -168,7 +218,8 @@ class _Bench:
             'migration', self._server.migration,
             lambda seen: seen['status'] == 'completed',
             lambda seen: seen['status'] in ('failed', 'error', 'cancelled'),
-            lambda seen: seen['status'], longest_pause=ticks.INTERVAL)
+            lambda seen: seen['status'], _TIMEOUT,
+            longest_pause=ticks.INTERVAL)
         seen = self._server.wait_for_status(status)
         expect.equal('the host of the server', seen.compute_host, host)
 
@@ -184,11 +235,10 @@ class _Bench:
         :returns: its outage and how long the migration took
         :raises lab.expect.Unexpected: if it did not run on
         """
-        before = self._settle()
-        self.rest.append(ticks.longest_gap(before))
+        before = self._rest()
         wall = migrate()
         self._settle()
-        seen = before[-1:] + self._watcher.since(before[-1].arrival)
+        seen = [before, *self._watcher.since(before.arrival)]
         self._check_ran_on(seen)
         return ticks.longest_gap(seen), wall
 
@@ -198,7 +248,7 @@ class _Bench:
         On its way the same guest migrates when it is not in rescue.
         """
         _, destination = self._where()
-        last = self._settle()[-1]
+        last = self._rest()
         begun = time.monotonic()
         self._server.unrescue()
         # A guest that still boots does not heed the request to power off,
@@ -232,6 +282,18 @@ class _Bench:
         measured = self._measure(migrate)
         self._check_place(destination)
         return {'series': measured}
+
+    def ephemeral(self) -> dict[str, _Measured]:
+        """The way of the series, with an ephemeral disk full of data."""
+        measured = self.series()['series']
+        disk = self._lab.server_directory(
+            self._server.host(), self._server.id) / _EPHEMERAL_DISK
+        held = disk.stat().st_blocks * 512
+        if held < _EPHEMERAL << 30:
+            raise expect.Unexpected(
+                f'the ephemeral disk: expected {_EPHEMERAL} GiB of data, '
+                f'seen {held} bytes')
+        return {'ephemeral': measured}
 
     def floor(self) -> dict[str, _Measured]:
         """libvirt by itself, there and back, while Nova does not look."""
@@ -267,10 +329,10 @@ class _Bench:
 
 
 def _facts(
-    lab: common.Lab, cloud: real.RealCloud, rounds: int, host: str
+    lab: common.Lab, cloud: real.RealCloud, rounds: int
 ) -> dict[str, Any]:
     """What the lab is like that this is measured on."""
-    with contextlib.closing(cloud.hypervisor(host)) as hypervisor:
+    with contextlib.closing(cloud.hypervisor(cloud.hosts()[0])) as hypervisor:
         numbers = {
             'libvirt': hypervisor.getLibVersion(),
             'qemu': hypervisor.getVersion()}
@@ -285,6 +347,7 @@ def _facts(
             'linux': platform.release()},
         'processors': os.cpu_count(),
         'shared': lab.settings.shared,
+        'ephemeral_bytes': _EPHEMERAL << 30,
         'rounds': rounds,
         'load_average': {'begin': os.getloadavg()}}
 
@@ -303,20 +366,49 @@ def _step(text: str) -> abc.Iterator[None]:
             raise layout.Problem(f'{text}: {exc}') from exc
 
 
+@contextlib.contextmanager
+def _rescued(
+    lab: common.Lab, cloud: real.RealCloud, flavor: str | None = None
+) -> abc.Iterator[_Bench]:
+    """A server in rescue, of which both hosts have the images.
+
+    :param flavor: id of a flavor with an ephemeral disk, which is filled
+    :raises lab.real.layout.Problem: if it does not do what it should
+    """
+    source, *_ = hosts = cloud.hosts()[:2]
+    which = 'a server with an ephemeral disk' if flavor else 'a server'
+    with contextlib.ExitStack() as stack:
+        with _step(f'boot {which} on {source} and rescue it'):
+            begun = time.monotonic()
+            server = servers.boot(cloud, source, flavor)
+            stack.callback(_delete, server)
+            watcher = stack.enter_context(ticks.Watcher(
+                lab.server_directory(host, server.id) / 'console.log'
+                for host in hosts))
+            bench = _Bench(lab, cloud, server, watcher)
+            server.rescue()
+            bench.wait_for_boot('rescue', begun)
+        if flavor:
+            with _step(f'fill the disk with {_EPHEMERAL} GiB'):
+                _fill(lab, source, server.id)
+        with _step('move it once, so that both hosts have the images'):
+            bench.series()
+        bench.rest.clear()
+        yield bench
+
+
 def _delete(server: servers.Server) -> None:
     with _step('delete the server'):
         server.delete()
 
 
-def _take_rounds(bench: _Bench, rounds: int) -> list[figures.Sample]:
-    """Measure all variants round after round, in another order each time.
+def _take_rounds(
+    variants: list[abc.Callable[[], dict[str, _Measured]]], rounds: int
+) -> list[figures.Sample]:
+    """Measure variants round after round, in another order each time.
 
     :raises lab.real.layout.Problem: if one does not do what it should
     """
-    with _step('move it once, so that both hosts have the images'):
-        bench.series()
-    bench.rest.clear()
-    variants = [bench.again, bench.series, bench.floor]
     samples = []
     for number in range(1, rounds + 1):
         for variant in variants:
@@ -352,9 +444,10 @@ def _tell(
     say.console.print(f'Written: {written} and {kind}.svg')
 
 
-def run(lab: common.Lab, rounds: int) -> int:
+def run(lab: common.Lab, rounds: int, cases: abc.Collection[str]) -> int:
     """Measure, and tell what came of it. Returns the exit code.
 
+    :param cases: names of what to measure; all of figures.CASES if none
     :raises lab.real.layout.Problem: if something does not do what it should
     """
     if lab.settings.nova is None:
@@ -363,20 +456,22 @@ def run(lab: common.Lab, rounds: int) -> int:
             'Nova: end it with ./run lab down, and start one without --stock')
     with contextlib.ExitStack() as stack:
         cloud = stack.enter_context(real.RealCloud(lab))
-        source, *_ = hosts = cloud.hosts()[:2]
-        facts = _facts(lab, cloud, rounds, source)
-        with _step(f'boot a server on {source} and rescue it'):
-            begun = time.monotonic()
-            server = servers.boot(cloud, source)
-            stack.callback(_delete, server)
-            watcher = stack.enter_context(ticks.Watcher(
-                lab.server_directory(host, server.id) / 'console.log'
-                for host in hosts))
-            bench = _Bench(lab, cloud, server, watcher)
-            server.rescue()
-            bench.wait_for_boot('rescue', begun)
-        samples = _take_rounds(bench, rounds)
+        facts = _facts(lab, cloud, rounds)
+        cases = cases or figures.CASES
+        benches = []
+        variants = []
+        if set(cases) - {'ephemeral'}:
+            bench = stack.enter_context(_rescued(lab, cloud))
+            benches.append(bench)
+            variants += [bench.again, bench.series, bench.floor]
+        if 'ephemeral' in cases:
+            flavor = stack.enter_context(_flavor(cloud))
+            bench = stack.enter_context(_rescued(lab, cloud, flavor))
+            benches.append(bench)
+            variants.append(bench.ephemeral)
+        samples = _take_rounds(
+            [each for each in variants if each.__name__ in cases], rounds)
     facts['load_average']['end'] = os.getloadavg()
-    facts['rest'] = bench.rest
+    facts['rest'] = [seen for bench in benches for seen in bench.rest]
     _tell(lab, samples, facts)
     return 0

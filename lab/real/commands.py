@@ -30,6 +30,7 @@ import rich.table
 
 from lab.real import accounts
 from lab.real import bringup
+from lab.real import figures
 from lab.real import images
 from lab.real import layout
 from lab.real import machine
@@ -141,12 +142,20 @@ def _parser() -> argparse.ArgumentParser:
         description='Measures how long a rescued guest is out while it is '
         'moved to another host: unrescued, live-migrated and rescued again, '
         'as the released Nova makes one do; live-migrated in rescue; and '
-        'migrated by libvirt alone, which is the floor. Writes a table, and '
-        'JSON and a plot to .lab/bench/. Exits with 1 if a round does not '
-        'do what it should.')
+        'migrated by libvirt alone, which is the floor. And live-migrated '
+        'in rescue with an ephemeral disk full of data, which the rescued '
+        'guest does not have and Nova copies. Writes a table, and JSON and a '
+        'plot to .lab/bench/. Exits with 1 if a round does not do what it '
+        'should.')
     command.add_argument(
         '--rounds', type=_count, default=5, metavar='NUMBER',
         help='how often to measure each (default: %(default)s)')
+    command.add_argument(
+        '--case', dest='cases', action='append', default=[],
+        choices=figures.CASES,
+        help='measure only this, and what else is named so ('
+        + '; '.join(f'{name}: {figures.VARIANTS[name]}'
+                    for name in figures.CASES) + ')')
     command.set_defaults(call=_bench)
 
     command = commands.add_parser(
@@ -405,7 +414,7 @@ def _tempest(args: argparse.Namespace) -> int:
 
 def _bench(args: argparse.Namespace) -> int:
     _need_whole_lab()
-    return _inside('bench', str(args.rounds))
+    return _inside('bench', str(args.rounds), *args.cases)
 
 
 def _smoke(args: argparse.Namespace) -> int:

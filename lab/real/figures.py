@@ -23,21 +23,38 @@ import rich.table
 VARIANTS = {
     'again': 'unrescue, move, rescue',
     'series': 'move in rescue',
+    'ephemeral': 'move with ephemeral',
     'floor': 'libvirt alone',
     'active': 'move not in rescue',
 }
 """What is measured, by the name it has in the JSON."""
+
+CASES = tuple(name for name in VARIANTS if name != 'active')
+"""What can be asked for; that not in rescue is seen on the way of `again`."""
 
 _MEASURES = {
     'outage': 'longest time without a tick',
     'wall': 'from the request to its end',
 }
 
+#: What the medians of a measure are told of, by the name in the JSON: the
+#: measure, the one variant and the other, and the same in words.
 _RATIOS = {
-    'outage_series_to_floor': 'Outage in rescue, to libvirt alone',
-    'outage_again_to_floor': 'Outage by rescuing again, to libvirt alone',
-    'outage_again_to_series': 'Outage by rescuing again, to in rescue',
-    'wall_series_to_active': 'Wall time in rescue, to not in rescue',
+    'outage_series_to_floor': (
+        'outage', 'series', 'floor', 'Outage in rescue, to libvirt alone'),
+    'outage_again_to_floor': (
+        'outage', 'again', 'floor',
+        'Outage by rescuing again, to libvirt alone'),
+    'outage_again_to_series': (
+        'outage', 'again', 'series', 'Outage by rescuing again, to in rescue'),
+    'outage_ephemeral_to_series': (
+        'outage', 'ephemeral', 'series',
+        'Outage with an ephemeral disk, to without'),
+    'wall_series_to_active': (
+        'wall', 'series', 'active', 'Wall time in rescue, to not in rescue'),
+    'wall_ephemeral_to_series': (
+        'wall', 'ephemeral', 'series',
+        'Wall time with an ephemeral disk, to without'),
 }
 
 
@@ -82,17 +99,15 @@ def _ratio(one: float, other: float) -> float | None:
 def ratios(
     summaries: dict[str, dict[str, Summary]]
 ) -> dict[str, float | None]:
-    """What the medians are to each other; None if the other one is zero."""
-    again, series, floor = (
-        summaries[name]['outage'].median
-        for name in ('again', 'series', 'floor'))
+    """What the medians are to each other.
+
+    None where the other one is zero, or one of them was not measured.
+    """
     return {
-        'outage_series_to_floor': _ratio(series, floor),
-        'outage_again_to_floor': _ratio(again, floor),
-        'outage_again_to_series': _ratio(again, series),
-        'wall_series_to_active': _ratio(
-            summaries['series']['wall'].median,
-            summaries['active']['wall'].median)}
+        name: _ratio(summaries[one][measure].median,
+                     summaries[other][measure].median)
+        if {one, other} <= summaries.keys() else None
+        for name, (measure, one, other, _) in _RATIOS.items()}
 
 
 def document(
@@ -119,10 +134,11 @@ def document(
 def table(samples: abc.Iterable[Sample]) -> rich.table.Table:
     """Median, least and most of each variant.
 
-    The ratio is that of the median outages to libvirt's.
+    The ratio is that of the median outages to libvirt's, if it was measured.
     """
     summaries = summarize(samples)
-    floor = summaries['floor']['outage'].median
+    floor = (summaries['floor']['outage'].median
+             if 'floor' in summaries else 0.0)
     shown = rich.table.Table('')
     for title in ('outage', 'ratio', 'wall time'):
         shown.add_column(title, justify='right', no_wrap=True)
@@ -144,7 +160,7 @@ def words(found: abc.Mapping[str, Any]) -> list[str]:
     :param found: what `document` made
     """
     told = []
-    for name, words in _RATIOS.items():
+    for name, (*_, words) in _RATIOS.items():
         ratio = found['ratios'][name]
         if ratio is not None:
             told.append(f'{words}: {ratio:.2f}')

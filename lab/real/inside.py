@@ -48,7 +48,7 @@ def _run(lab: common.Lab, names: abc.Sequence[str]) -> int:
 
 
 def _bench(lab: common.Lab, arguments: abc.Sequence[str]) -> int:
-    return bench.run(lab, int(arguments[0]))
+    return bench.run(lab, int(arguments[0]), arguments[1:])
 
 
 _COMMANDS = {'up': _up, 'run': _run, 'bench': _bench}

@@ -128,7 +128,7 @@ def samples(floor=0.1):
         figures.Sample(variant, number + 1, outage + number / 100, wall)
         for variant, outage, wall in (
             ('floor', floor, 1), ('again', 20, 30), ('series', 0.2, 6),
-            ('active', 0.2, 4))
+            ('active', 0.2, 4), ('ephemeral', 0.23, 15))
         for number in range(3)]
 
 
@@ -145,12 +145,14 @@ def test_statistics():
     ratios = figures.ratios(found)
     assert ratios['outage_again_to_series'] == pytest.approx(20.01 / 0.21)
     assert ratios['outage_series_to_floor'] == pytest.approx(0.21 / 0.11)
+    assert ratios['outage_ephemeral_to_series'] == pytest.approx(0.24 / 0.21)
     assert ratios['wall_series_to_active'] == pytest.approx(1.5)
+    assert ratios['wall_ephemeral_to_series'] == pytest.approx(2.5)
 
 
 def test_json_has_samples_and_facts():
     found = json.loads(json.dumps(figures.document(samples(), FACTS)))
-    assert len(found['samples']) == 12
+    assert len(found['samples']) == 15
     assert found['rounds'] == 3
     assert found['summary']['active']['wall']['max'] == 4
 
@@ -167,7 +169,26 @@ def test_table_and_words(floor, ratio):
     told = '\n'.join(figures.words(figures.document(samples(floor), FACTS)))
     assert 'not in rescue: 1.50' in told
     assert ('libvirt alone' in told) == (ratio != '-')
+    assert 'with an ephemeral disk, to without: 1.14' in told
     assert '0.02 s' in told and '2.5 at the end' in told
+
+
+@pytest.mark.parametrize('cases', [
+    {'again', 'active'}, {'series'}, {'series', 'ephemeral'}, {'floor'}])
+def test_only_some_cases(cases, tmp_path):
+    some = [sample for sample in samples() if sample.variant in cases]
+    found = figures.document(some, FACTS)
+    assert {name for name, ratio in found['ratios'].items()
+            if ratio is not None} == (
+        {'outage_ephemeral_to_series', 'wall_ephemeral_to_series'}
+        if 'ephemeral' in cases else set())
+    assert 'None' not in '\n'.join(figures.words(found))
+    assert figures.table(some).row_count == len(cases)
+    path = tmp_path / 'plot.svg'
+    figures.plot(some, 'A title', path)
+    text = path.read_text()
+    for variant, words in figures.VARIANTS.items():
+        assert (f'<!-- {words} -->' in text) == (variant in cases)
 
 
 def test_plot_is_svg(tmp_path):

@@ -123,6 +123,20 @@ def test_rounds_are_a_number(rounds, capsys):
     assert '--rounds' in capsys.readouterr().err
 
 
+def test_cases_of_the_bench(capsys, monkeypatch):
+    asked = []
+    monkeypatch.setattr(commands, '_need_whole_lab', lambda: None)
+    monkeypatch.setattr(
+        commands, '_inside', lambda *words: asked.append(words) or 0)
+    for words in (
+            [], ['--rounds', '1', '--case', 'series', '--case', 'floor']):
+        assert commands.main(['bench', *words]) == 0
+    assert asked == [('bench', '5'), ('bench', '1', 'series', 'floor')]
+    with pytest.raises(SystemExit, match='2'):
+        commands.main(['bench', '--case', 'active'])
+    assert '--case' in capsys.readouterr().err
+
+
 def test_unknown_log(capsys, where):
     where.logs.mkdir(parents=True)
     (where.logs / 'nova.log').touch()
