@@ -1,0 +1,201 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""How the real cloud looks and meddles, with nothing of a lab running.
+
+libvirt's binding needs packages of the system that tests must do without.
+"""
+
+import contextlib
+import importlib
+import signal
+import sqlite3
+import subprocess
+import sys
+import types
+
+import pytest
+
+from lab import expect
+from lab.real import layout
+from lab.real.services import common
+from lab.real import settings
+
+SERVER = 'f6c1f4a2-0000-4000-8000-000000000001'
+OTHER = 'f6c1f4a2-0000-4000-8000-000000000002'
+
+GONE, BROKEN = 42, 1
+RUNNING, PAUSED = 1, 3
+FULL_SPEED = 8796093022207
+
+
+class Error(Exception):
+    """As libvirt.libvirtError."""
+
+    def get_error_code(self):
+        return self.args[0]
+
+
+class Domain:
+    """As much of a libvirt.virDomain as a held migration needs."""
+
+    def __init__(self):
+        self.speeds = [FULL_SPEED]
+        self.now = RUNNING
+        self.error = None
+        self.job = {}
+
+    def _check(self):
+        if self.error:
+            raise Error(self.error)
+
+    def migrateGetMaxSpeed(self):
+        return self.speeds[-1]
+
+    def migrateSetMaxSpeed(self, speed):
+        self._check()
+        self.speeds.append(speed)
+
+    def isActive(self):
+        self._check()
+        return 1
+
+    def state(self):
+        self._check()
+        return self.now, 0
+
+    def jobStats(self):
+        if not self.job:
+            raise Error(BROKEN)
+        return self.job
+
+
+@pytest.fixture(scope='module')
+def real():
+    libvirt = types.ModuleType('libvirt')
+    libvirt.libvirtError = Error
+    libvirt.virConnect = libvirt.virStream = object
+    libvirt.virDomain = Domain
+    libvirt.registerErrorHandler = lambda handler, context: None
+    libvirt.VIR_DOMAIN_PAUSED = PAUSED
+    libvirt.VIR_ERR_NO_DOMAIN = GONE
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, 'libvirt', libvirt)
+        yield importlib.import_module('lab.real.cloud')
+    del sys.modules['lab.real.cloud']
+
+
+@pytest.fixture
+def domain():
+    return Domain()
+
+
+def test_a_held_guest_moves_at_full_speed_afterwards(real, domain):
+    with real._Held(domain):
+        assert domain.speeds == [FULL_SPEED, 1]
+    assert domain.speeds == [FULL_SPEED, 1, FULL_SPEED]
+
+
+def test_a_held_guest_moves_at_full_speed_once_it_is_paused(real, domain):
+    with real._Held(domain):
+        domain.now = PAUSED
+        expect.wait_for(
+            'full speed', lambda: domain.speeds[-1], {FULL_SPEED}.__contains__)
+
+
+def test_a_held_guest_that_has_gone(real, domain):
+    with real._Held(domain) as held:
+        domain.error = GONE
+        held._watcher.join(expect.TIMEOUT)
+        assert not held._watcher.is_alive()
+    assert domain.speeds[-1] == 1
+
+
+def test_a_held_guest_that_cannot_be_let_go_is_told(real, domain):
+    with pytest.raises(Error):
+        with real._Held(domain):
+            domain.error = BROKEN
+
+
+def test_what_has_been_copied(real, domain):
+    with real._Held(domain) as held:
+        assert held.copied() == 0
+        domain.job = {'memory_processed': 7}
+        assert held.copied() == 7
+        held.wait_until_running()
+
+
+@contextlib.contextmanager
+def process(*words):
+    with subprocess.Popen(
+            [sys.executable, '-c', 'print(flush=True); input()', *words],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE) as running:
+        running.stdout.readline()
+        yield running
+        running.kill()
+
+
+def test_only_the_incoming_guest_is_killed(real):
+    with process('-uuid', SERVER) as source, \
+            process('-uuid', OTHER, '-incoming', 'defer') as other:
+        assert not real._kill_incoming(SERVER)
+        with process('-uuid', SERVER, '-incoming', 'defer') as incoming:
+            assert real._kill_incoming(SERVER)
+            assert incoming.wait(expect.TIMEOUT) == -signal.SIGKILL
+        assert source.poll() is None and other.poll() is None
+
+
+class Lab(common.Lab):
+    """A lab with its databases in files."""
+
+    def database(self, name):
+        return f'sqlite:///{self.where.lab / name}'
+
+
+@pytest.fixture
+def lab(tmp_path):
+    where = layout.Layout(tmp_path)
+    where.lab.mkdir()
+    return Lab(where, settings.draw(None, shared=False))
+
+
+def fill(lab, database, *statements):
+    with contextlib.closing(
+            sqlite3.connect(lab.where.lab / database)) as opened, opened:
+        for statement in statements:
+            opened.execute(statement)
+
+
+def test_the_cell_that_the_api_looks_in(real, lab):
+    fill(lab, 'nova_api',
+         'CREATE TABLE cell_mappings (id, name)',
+         'CREATE TABLE instance_mappings (cell_id, instance_uuid)',
+         "INSERT INTO cell_mappings VALUES (1, 'cell1'), (2, 'cell2')",
+         f"INSERT INTO instance_mappings VALUES (1, '{OTHER}')",
+         f"INSERT INTO instance_mappings VALUES (2, '{SERVER}')")
+    assert real.RealCloud(lab).cell_of(SERVER) == 'cell2'
+
+
+@pytest.mark.parametrize('cell1, cell2, records', [
+    ((0, 0), None, {'cell1': True}),
+    ((1, 0), (0, 0), {'cell1': False, 'cell2': True}),
+    ((0, 3), (0, 0), {'cell2': True}),
+    (None, (0, 3), {})])
+def test_cells_that_have_a_record(real, lab, cell1, cell2, records):
+    for name, record in (('nova_cell1', cell1), ('nova_cell2', cell2)):
+        fill(lab, name, 'CREATE TABLE instances (uuid, hidden, deleted)',
+             f"INSERT INTO instances VALUES ('{OTHER}', 0, 0)")
+        if record:
+            hidden, deleted = record
+            fill(lab, name, 'INSERT INTO instances VALUES '
+                 f"('{SERVER}', {hidden}, {deleted})")
+    assert real.RealCloud(lab).records(SERVER) == records
