@@ -70,7 +70,7 @@ _FLAGS = (
     | libvirt.VIR_MIGRATE_UNDEFINE_SOURCE | libvirt.VIR_MIGRATE_PERSIST_DEST)
 
 #: Seconds of outage, and seconds that it took.
-_Measured = tuple[float, float]
+_Measured = tuple[float, float, float]
 
 
 def _disks(domain: libvirt.virDomain) -> dict[str, str]:
@@ -232,7 +232,8 @@ class _Bench:
         """What the guest shows while it migrates.
 
         :param migrate: tells how long it took, in seconds
-        :returns: its outage and how long the migration took
+        :returns: its outage, the part of it that its clock stood still, and
+            how long the migration took
         :raises lab.expect.Unexpected: if it did not run on
         """
         before = self._rest()
@@ -240,7 +241,7 @@ class _Bench:
         self._settle()
         seen = [before, *self._watcher.since(before.arrival)]
         self._check_ran_on(seen)
-        return ticks.longest_gap(seen), wall
+        return ticks.longest_gap(seen), ticks.longest_pause(seen), wall
 
     def again(self) -> dict[str, _Measured]:
         """The released way: out of rescue, away, and into rescue again.
@@ -264,10 +265,11 @@ class _Bench:
         self._check_ran_on(active)
         last = ticks.same_boot(
             [last, *self._watcher.since(last.arrival)])[-1]
+        gap = ticks.longest_gap([last, first])
         return {
-            'again': (ticks.longest_gap([last, first]),
-                      first.arrival - begun),
-            'active': (ticks.longest_gap(active), wall)}
+            'again': (gap, gap, first.arrival - begun),
+            'active': (ticks.longest_gap(active),
+                       ticks.longest_pause(active), wall)}
 
     def series(self) -> dict[str, _Measured]:
         """The way of the series: in rescue."""
@@ -416,8 +418,8 @@ def _take_rounds(
                     f'{figures.VARIANTS[variant.__name__]}')
             with _step(text):
                 measured = variant()
-            for name, (outage, wall) in measured.items():
-                samples.append(figures.Sample(name, number, outage, wall))
+            for name, seen in measured.items():
+                samples.append(figures.Sample(name, number, *seen))
                 say.console.print(
                     f'{"":13}{figures.VARIANTS[name]}: outage {outage:.2f} '
                     f's, wall time {wall:.2f} s')

@@ -30,6 +30,9 @@ INTERVAL = 0.1
 
 _POLL = 0.01
 
+_AROUND = 10
+"""How many ticks before and after a moment tell whether they are late."""
+
 _LINE = re.compile(rb'lab: (?:image (\S+) boot (\S+)|tick ([\d.]+))\r?\n')
 
 
@@ -134,6 +137,22 @@ def same_boot(ticks: abc.Sequence[Tick]) -> list[Tick]:
             break
         found.append(tick)
     return found
+
+
+def longest_pause(ticks: abc.Sequence[Tick]) -> float:
+    """Seconds that the guest's clock stood still, where it did so longest.
+
+    A tick that is late because the machine is busy is none of it: those around
+    it are in time. A clock that is not quite right does not show either, for
+    only the ticks around each moment are looked at.
+
+    :param ticks: those of one boot; 0 if there are too few
+    """
+    late = [tick.arrival - tick.uptime for tick in ticks]
+    return max(
+        (min(late[place:place + _AROUND]) - min(late[place - _AROUND:place])
+         for place in range(_AROUND, len(late) - _AROUND + 1)),
+        default=0.0)
 
 
 def longest_gap(ticks: abc.Iterable[Tick]) -> float:
