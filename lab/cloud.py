@@ -116,15 +116,18 @@ class Cloud(Protocol):
         :raises CannotTell: if there is no real guest
         """
 
-    def type(self, host: str, server_id: str, line: str) -> None:
-        """Type a line on the serial console of a guest, which answers it.
+    def type(self, server_id: str, line: str, until: str) -> str:
+        """Type a line on the serial console of a guest.
 
+        :param until: what the last line of the guest's answer has in it
+        :returns: what the guest writes until then, or within a few seconds
         :raises CannotTell: if there is no real guest
         """
 
-    def upload_rescue_image(self) -> str:
-        """Upload a copy of the rescue image, of which no host has the data.
+    def copy_image(self, image: str, **properties: str) -> str:
+        """Upload a copy of an image, of which no host has the data.
 
+        :param properties: what it has beside the properties of the image
         :returns: its id
         """
 

@@ -12,127 +12,191 @@
 
 """What a guest tells on its serial console.
 
-The guests of a cloud that can show them write lines such as::
+Told ``tell WORD``, a guest of a cloud that has real ones answers::
 
-    lab: image NAME boot BOOTID
-    lab: disk DISK BYTES SERIAL
-    lab: marker DISK TEXT           what an earlier guest wrote to the disk
-    lab: wrote DISK TEXT            what this guest wrote to the disk
-    lab: running from DISK
-    lab: tick SECONDS               the guest's uptime, again and again
+    lab: LENGTH WORD image NAME boot BOOTID
+    lab: LENGTH WORD uptime SECONDS
+    lab: LENGTH WORD disk DISK BYTES SERIAL
+    lab: LENGTH WORD marker DISK TEXT
+    lab: LENGTH WORD disk DISK holds NAME       an image that it did not boot
+    lab: LENGTH WORD disk DISK read-only
+    lab: LENGTH WORD running from DISK
+    lab: LENGTH WORD told COUNT                 how many lines there were
 
-Each guest writes the marker ``IMAGE BOOTID`` to all of its disks as it boots.
-Told to with ``markers``, it tells the markers of all its disks again.
+and it tells the same, with ``boot`` for the word, when it has booted and has
+written the marker ``NAME BOOTID`` to all of its disks. From then on it tells
+its uptime again and again, as ``lab: LENGTH tick SECONDS``.
+
+A console can lose characters of a busy guest, or have them twice. LENGTH is
+that of what follows, and COUNT that of the lines: an answer that is not whole
+is asked for again.
 """
 
+from collections import abc
 import contextlib
 import dataclasses
 import re
+import uuid
 
 from lab import cloud as cloud_api
 from lab import expect
 
+_LINE = re.compile(r'^lab: (\d+) (.+?)\r?\n', re.MULTILINE)
+
 
 @dataclasses.dataclass(frozen=True)
-class Console:
-    """What is on a console since the guest booted last."""
+class State:
+    """A guest and its disks, as it sees them at one moment."""
 
-    text: str = ''
+    #: what it writes to its disks as it boots: its image and its boot id
+    marker: str = ''
+    #: seconds
+    uptime: float = 0.0
+    #: the disk that has the image it booted
+    running_from: str = ''
+    #: bytes of each disk that it can write to, by the disk's name
+    sizes: dict[str, int] = dataclasses.field(default_factory=dict)
+    #: markers on each of these disks, the earliest first
+    markers: dict[str, list[str]] = dataclasses.field(default_factory=dict)
 
-    def _find(self, pattern: str) -> list[str]:
-        # The last line may not be whole yet.
-        return re.findall(rf'^lab: {pattern}\r?\n', self.text, re.MULTILINE)
-
-    def marker(self) -> str:
-        """What the guest writes to its disks: its image and its boot id."""
-        found = self._find(r'image (\S+) boot (\S+)')
-        return ' '.join(found[-1]) if found else ''
-
+    @property
     def image(self) -> str:
-        """The name of the image that the guest booted."""
-        return self.marker().partition(' ')[0]
-
-    def running_from(self) -> str:
-        """The disk with that image; empty if the guest is not up yet."""
-        return ''.join(self._find(r'running from (.+?)')[-1:])
-
-    def markers(self, disk: str) -> list[str]:
-        """The markers that were on a disk before, the earliest first."""
-        return self._find(rf'marker {disk} (.+?)')
-
-    def wrote(self, disk: str) -> list[str]:
-        """The markers that the guest itself wrote to a disk."""
-        return self._find(rf'wrote {disk} (.+?)')
-
-    def disk_sizes(self) -> dict[str, int]:
-        """The bytes that each disk has which can be written to."""
-        return {disk: int(size) for disk, size in re.findall(
-            r'^lab: disk (\S+) (\d+) \S+\r?\n', self.text, re.MULTILINE)}
-
-    def ticks(self) -> list[float]:
-        """The uptimes that the guest told."""
-        return [float(each) for each in self._find(r'tick ([\d.]+)')]
+        """The name of the image that it booted."""
+        return self.marker.partition(' ')[0]
 
 
-def look(cloud: cloud_api.Cloud, server_id: str) -> Console:
-    """Look at the console of a guest.
+def lines(text: str) -> list[str]:
+    """The lines on a console that are whole."""
+    return [line for length, line in _LINE.findall(text)
+            if int(length) == len(line)]
 
-    :raises lab.cloud.CannotTell: if there is no real guest
+
+def parse(text: str, word: str) -> State | None:
+    """Read what a guest tells of itself.
+
+    :param text: what is on the console
+    :param word: what the answer begins with
+    :returns: None if the answer is not whole
     """
-    lines = cloud.console(server_id)
-    boot = lines.rfind('lab: image ')
-    return Console(lines[max(boot, 0):])
+    told = [line.removeprefix(f'{word} ') for line in lines(text)
+            if line.startswith(f'{word} ')]
+    if not told or told[-1] != f'told {len(told) - 1}':
+        return None
+    facts = ''.join(f'{line}\n' for line in told)
+
+    def find(pattern: str) -> list[abc.Sequence[str]]:
+        return re.findall(rf'^{pattern}$', facts, re.MULTILINE)
+
+    ((image, boot),) = find(r'image (\S+) boot (\S+)')
+    ((uptime),) = find(r'uptime ([\d.]+)')
+    ((running_from),) = find(r'running from (.+)')
+    sizes = {disk: int(size)
+             for disk, size in find(r'disk (\S+) (\d+) \S+')}
+    markers: dict[str, list[str]] = {disk: [] for disk in sizes}
+    for disk, marker in find(r'marker (\S+) (.+)'):
+        markers[disk].append(marker)
+    return State(
+        f'{image} {boot}', float(uptime), running_from, sizes, markers)
 
 
-def wait_until_booted(
-    cloud: cloud_api.Cloud, server_id: str, image: str,
+def _ask(cloud: cloud_api.Cloud, server_id: str) -> State | None:
+    """Ask a guest once. None if it is not up, or its answer is not whole."""
+    if not any(line.startswith('tick ')
+               for line in lines(cloud.console(server_id))):
+        return None
+    # An earlier answer must not be taken for this one.
+    word = uuid.uuid4().hex[:8]
+    return parse(
+        cloud.type(server_id, f'tell {word}', f' {word} told '), word)
+
+
+def ask(
+    cloud: cloud_api.Cloud, server_id: str, earlier: abc.Container[str] = (),
     timeout: float = expect.TIMEOUT,
-) -> Console:
-    """Wait until a guest has booted an image and tells its uptime.
+) -> State:
+    """Let a guest tell of itself, once it is up.
 
-    :param image: name that the image has on the console
+    :param earlier: markers of guests that the server had before
     :param timeout: seconds
-    :returns: its console then
     :raises lab.cloud.CannotTell: if there is no real guest
-    :raises lab.expect.Unexpected: if it does not come up in time
+    :raises lab.expect.Unexpected: if it does not answer in time, or has not
+        booted since
     """
-    return expect.wait_for(
-        f'guest of the image {image!r} that is up',
-        lambda: look(cloud, server_id),
-        lambda seen: seen.image() == image and bool(seen.ticks()),
-        tell=lambda seen: repr(seen.text[-400:]), timeout=timeout)
+    seen = expect.wait_for(
+        'guest that tells of itself', lambda: _ask(cloud, server_id),
+        lambda seen: seen is not None and seen.marker not in earlier,
+        tell=lambda seen: f'{seen}, and on the console '
+        f'{cloud.console(server_id)[-400:]!r}', timeout=timeout)
+    assert seen is not None
+    return seen
 
 
-def settle(cloud: cloud_api.Cloud, server_id: str, image: str) -> None:
-    """Wait until a guest has booted an image, if the cloud has real guests.
+def settle(cloud: cloud_api.Cloud, server_id: str) -> None:
+    """Wait until a guest is up, if the cloud has real guests.
 
     One that still boots does not heed the power button, so that Nova waits
     in vain for it to shut down, and has little memory to copy.
 
-    :param image: name that the image has on the console
     :raises lab.expect.Unexpected: if it does not come up in time
     """
     with contextlib.suppress(cloud_api.CannotTell):
-        wait_until_booted(cloud, server_id, image)
+        ask(cloud, server_id)
 
 
 def check_boot(
-    cloud: cloud_api.Cloud, server_id: str, markers: list[str]
+    cloud: cloud_api.Cloud, server_id: str, image: str, runs_from: str,
+    markers: abc.Mapping[str, abc.Sequence[str]],
 ) -> str:
-    """Wait until a server's own guest has booted, and check its data.
+    """Wait until a guest has booted, and check the data on its disks.
 
-    :param markers: what its disk must have from earlier, the earliest first
-    :returns: the marker that it added
+    :param image: name of the image that it must have booted
+    :param runs_from: the disk that it must have booted
+    :param markers: what must be from earlier on each of the disks that it can
+        write to, the earliest first, by the disk's name
+    :returns: the marker that it has added to each
     :raises lab.cloud.CannotTell: if there is no real guest
-    :raises lab.expect.Unexpected: if it has not booted since, or its disk
-        has other markers
+    :raises lab.expect.Unexpected: if it has not booted since, or has another
+        image, other disks or other markers
     """
-    seen = expect.wait_for(
-        'guest that has booted', lambda: look(cloud, server_id),
-        lambda seen: bool(seen.ticks()) and seen.marker() not in markers,
-        tell=lambda seen: repr(seen.text[-400:]))
-    disk = 'vda'
-    expect.equal('the disk it runs from', seen.running_from(), disk)
-    expect.equal('the markers on its disk', seen.markers(disk), markers)
-    expect.equal('what it wrote there', seen.wrote(disk), [seen.marker()])
-    return seen.marker()
+    seen = ask(
+        cloud, server_id, {text for each in markers.values() for text in each})
+    expect.equal('the image that the guest has booted', seen.image, image)
+    expect.equal('the disk that it runs from', seen.running_from, runs_from)
+    expect.equal(
+        'the markers on its disks', seen.markers,
+        {disk: [*earlier, seen.marker] for disk, earlier in markers.items()})
+    return seen.marker
+
+
+def check_own_boot(
+    cloud: cloud_api.Cloud, server_id: str, markers: abc.Sequence[str],
+) -> str:
+    """Wait until the guest of a server with one disk has booted from it.
+
+    :param markers: what must be on it from earlier, the earliest first
+    :returns: the marker that the guest has added
+    :raises lab.cloud.CannotTell: if there is no real guest
+    :raises lab.expect.Unexpected: as check_boot does
+    """
+    return check_boot(cloud, server_id, 'disk', 'vda', {'vda': markers})
+
+
+def check_runs_on(
+    cloud: cloud_api.Cloud, server_id: str, before: State
+) -> None:
+    """Check that a guest has not booted since, and has lost none of its data.
+
+    :param before: what it told then
+    :raises lab.cloud.CannotTell: if there is no real guest
+    :raises lab.expect.Unexpected: if it has booted since, or has other disks
+        or markers
+    """
+    after = ask(cloud, server_id)
+    expect.equal('what has booted last', after.marker, before.marker)
+    if after.uptime <= before.uptime:
+        raise expect.Unexpected(
+            f'the uptime: expected more than {before.uptime}, seen '
+            f'{after.uptime}')
+    expect.equal(
+        'the guest, but for its uptime',
+        dataclasses.replace(after, uptime=before.uptime), before)

@@ -279,5 +279,5 @@ def boot(
         networks='none', host=host)
     server = Server(cloud, created.id)
     server.wait_for_status('ACTIVE')
-    guests.settle(cloud, server.id, 'disk')
+    guests.settle(cloud, server.id)
     return server

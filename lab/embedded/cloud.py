@@ -173,11 +173,11 @@ class EmbeddedCloud:
     def console(self, server_id: str) -> str:
         raise cloud.CannotTell('its guests are not real')
 
-    def type(self, host: str, server_id: str, line: str) -> None:
+    def type(self, server_id: str, line: str, until: str) -> str:
         raise cloud.CannotTell('its guests are not real')
 
-    def upload_rescue_image(self) -> str:
-        return self._services.copy_image(self.rescue_image)
+    def copy_image(self, image: str, **properties: str) -> str:
+        return self._services.copy_image(image, properties)
 
     def delete_image(self, image: str) -> None:
         self._services.delete_image(image)

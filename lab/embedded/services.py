@@ -98,11 +98,15 @@ class Services(base.ServersTestBase):
         """The directory of a server, which all hosts share."""
         return pathlib.Path(base.CONF.instances_path, server_id)
 
-    def copy_image(self, image: str) -> str:
-        """Copy an image. Returns the id of the copy."""
+    def copy_image(self, image: str, properties: dict[str, str]) -> str:
+        """Copy an image. Returns the id of the copy.
+
+        :param properties: what it has beside the properties of the image
+        """
         context = nova_context.get_admin_context()
         metadata = self.glance.show(context, image)
         del metadata['id']
+        metadata['properties'] = {**metadata['properties'], **properties}
         return self.glance.create(context, metadata)['id']
 
     def delete_image(self, image: str) -> None:

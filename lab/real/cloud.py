@@ -47,6 +47,9 @@ TRAIT = 'CUSTOM_COMPUTE_LIVE_MIGRATE_RESCUED'
 _PACE = 0.1
 """Seconds between two looks at a migration."""
 
+_ANSWER = 10
+"""Seconds that a guest may take to answer on its console."""
+
 _SLOWLY = 1
 """MiB/s: the least that libvirt knows. A guest takes a minute to move."""
 
@@ -269,7 +272,8 @@ class RealCloud:
         return self.connect().compute.get_server_console_output(
             server_id)['output']
 
-    def type(self, host: str, server_id: str, line: str) -> None:
+    def type(self, server_id: str, line: str, until: str) -> str:
+        host = self.connect().compute.get_server(server_id).compute_host
         hypervisor = self.hypervisor(host)
         try:
             stream = hypervisor.newStream()
@@ -279,31 +283,23 @@ class RealCloud:
             # nothing until then, nor when they are gone again.
             stream.recv(1)
             stream.send(f'{line}\n'.encode())
-            self._wait_for_answer(stream)
+            heard = b''
+            end = time.monotonic() + _ANSWER
+            while (until.encode() not in heard.rpartition(b'\n')[0]
+                    and time.monotonic() < end):
+                heard += stream.recv(4096)
             stream.finish()
+            return heard.decode(errors='replace')
         finally:
             hypervisor.close()
 
-    @staticmethod
-    def _wait_for_answer(stream: libvirt.virStream) -> None:
-        """Wait for a line other than those that the guest always writes."""
-        heard = b''
-        end = time.monotonic() + expect.TIMEOUT
-        # What comes first may be the rest of a line.
-        while all(line.startswith(b'lab: tick ')
-                  for line in heard.splitlines()[1:-1]):
-            if time.monotonic() > end:
-                raise expect.Unexpected(
-                    'the guest: does not answer on its console')
-            heard += stream.recv(4096)
-
-    def upload_rescue_image(self) -> str:
+    def copy_image(self, image: str, **properties: str) -> str:
         images = self.connect('member').image
-        original = images.get_image(self.rescue_image)
+        original = images.get_image(image)
         return images.create_image(
-            name='rescue-copy', disk_format=original.disk_format,
+            name=f'{original.name}-copy', disk_format=original.disk_format,
             container_format=original.container_format,
-            data=images.download_image(original).content).id
+            data=images.download_image(original).content, **properties).id
 
     def delete_image(self, image: str) -> None:
         self.connect('member').image.delete_image(image)

@@ -90,10 +90,13 @@ _TIMEOUT = 600
 
 _INIT = r"""#!/bin/sh
 # Everything that the guest does. All its lines on the console begin with
-# 'lab: '. The console takes 'mark TEXT', 'markers' and 'poweroff'.
+# 'lab: ' and the length of what follows: a console that nobody reads can lose
+# characters, or have them twice. It takes 'tell WORD', 'mark TEXT' and
+# 'poweroff'.
 
 say() {
-    echo "lab: $*"
+    line="$*"
+    echo "lab: ${#line} $line"
 }
 
 # The disks, by name: vda, sda, sr0...
@@ -114,18 +117,6 @@ takes_markers() {
 # must be what the disk has.
 area() {
     dd "if=/dev/$1" bs=64k skip=8 count=1 iflag=direct | tr -d '\0'
-}
-
-tell_markers() {
-    area "$1" | while read -r text; do
-        say "marker $1 $text"
-    done
-}
-
-tell_all_markers() {
-    for disk in $(disks); do
-        takes_markers "$disk" && tell_markers "$disk"
-    done
 }
 
 # Append a marker to those on a disk.
@@ -165,6 +156,47 @@ serial() {
     echo "${number:--}"
 }
 
+# What there is to tell of the guest and its disks, one fact a line.
+facts() {
+    echo "image $name boot $boot"
+    read -r uptime idle < /proc/uptime
+    echo "uptime $uptime"
+    from=
+    for disk in $(disks); do
+        read -r ro < "/sys/block/$disk/ro"
+        if [ "$ro" = 1 ]; then
+            echo "disk $disk read-only"
+            continue
+        fi
+        read -r sectors < "/sys/block/$disk/size"
+        echo "disk $disk $((sectors * 512)) $(serial "$disk")"
+        takes_markers "$disk" || continue
+        area "$disk" | while read -r text; do
+            echo "marker $disk $text"
+        done
+        held=$(holds "$disk")
+        if [ "$held" = "$name" ]; then
+            # Two disks of one image: nothing tells them apart.
+            from="${from:+$from or }$disk"
+        elif [ "$held" ]; then
+            echo "disk $disk holds $held"
+        fi
+    done
+    echo "running from ${from:-ramdisk}"
+}
+
+# Tell all of it, each line behind a word; the last one tells their number.
+tell() {
+    facts | {
+        count=0
+        while read -r fact; do
+            say "$1 $fact"
+            count=$((count + 1))
+        done
+        say "$1 told $count"
+    }
+}
+
 off() {
     say "power off"
     poweroff -f
@@ -196,33 +228,15 @@ done
 read -r boot < /proc/sys/kernel/random/boot_id
 # What the firmware wrote may have left its line open.
 echo
-say "image $name boot $boot"
 
 for module in /modules/*; do
     insmod "$module" || say "failed module ${module##*/}"
 done
 
-from=
 for disk in $(disks); do
-    read -r ro < "/sys/block/$disk/ro"
-    if [ "$ro" = 1 ]; then
-        say "disk $disk read-only"
-        continue
-    fi
-    read -r sectors < "/sys/block/$disk/size"
-    say "disk $disk $((sectors * 512)) $(serial "$disk")"
-    takes_markers "$disk" || continue
-    tell_markers "$disk"
-    write_marker "$disk" "$name $boot"
-    held=$(holds "$disk")
-    if [ "$held" = "$name" ]; then
-        # Two disks of one image: nothing tells them apart.
-        from="${from:+$from or }$disk"
-    elif [ "$held" ]; then
-        say "disk $disk holds $held"
-    fi
+    takes_markers "$disk" && write_marker "$disk" "$name $boot"
 done
-say "running from ${from:-ramdisk}"
+tell boot
 
 for path in /sys/class/net/eth*; do
     [ -e "$path" ] || continue
@@ -245,7 +259,7 @@ while :; do
                 for disk in $(disks); do
                     takes_markers "$disk" && write_marker "$disk" "$text"
                 done;;
-            markers) tell_all_markers;;
+            tell) tell "$text";;
             poweroff) off;;
             ?*) say "failed unknown command $command";;
         esac
@@ -266,7 +280,8 @@ _ADDRESS = r"""#!/bin/sh
 [ "$1" = bound ] || exit 0
 ip address add "$ip/$mask" dev "$interface"
 [ "$router" ] && ip route add default via "${router%% *}"
-echo "lab: address $ip" > /dev/ttyS0
+line="address $ip"
+echo "lab: ${#line} $line" > /dev/ttyS0
 """
 
 _GRUB_CONFIG = """\

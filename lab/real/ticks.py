@@ -25,6 +25,8 @@ import re
 import threading
 import time
 
+from lab import guest as guests
+
 INTERVAL = 0.1
 """Seconds that a guest sleeps between two ticks."""
 
@@ -33,7 +35,7 @@ _POLL = 0.01
 _AROUND = 10
 """How many ticks before and after a moment tell whether they are late."""
 
-_LINE = re.compile(rb'lab: (?:image (\S+) boot (\S+)|tick ([\d.]+))\r?\n')
+_LINE = re.compile(r'boot image (\S+) boot (\S+)|tick ([\d.]+)')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,15 +85,14 @@ class Log:
         return found
 
     def _parse(self, text: bytes, arrival: float) -> abc.Iterator[Tick]:
-        done = 0
-        for line in _LINE.finditer(text):
-            done = line.end()
+        whole, newline, self._open = text.rpartition(b'\n')
+        told = (whole + newline).decode(errors='replace')
+        for line in filter(None, map(_LINE.fullmatch, guests.lines(told))):
             if line[3] is None:
-                self._image, self._boot = line[1].decode(), line[2].decode()
+                self._image, self._boot = line[1], line[2]
             else:
                 yield Tick(
                     arrival, float(line[3]), self._image, self._boot)
-        self._open = text[done:]
 
 
 class Watcher:

@@ -46,7 +46,7 @@ class _Move:
             self._flavor = self._server.flavor()
             self._files = cloud.files(self._source, self._server.id)
         with step('its guest runs and writes a marker to its disk'):
-            self._first = guests.check_boot(cloud, self._server.id, [])
+            self._first = guests.check_own_boot(cloud, self._server.id, [])
         with step(f'only the cell of {self._source} knows of it'):
             self._check_cell(self._source_cell, set())
 
@@ -97,7 +97,7 @@ class _Move:
                 as_admin=True)
         with self._step('its resources are larger, and so is its disk'):
             size = self._server.check_larger(self._destination, self._usage)
-            sizes = guests.look(self._cloud, self._server.id).disk_sizes()
+            sizes = guests.ask(self._cloud, self._server.id).sizes
             expect.equal('the size of its disk', sizes['vda'], size << 30)
 
     def _check_moved(self) -> None:
@@ -122,7 +122,7 @@ class _Move:
         with self._step('an audit of Placement finds nothing amiss'):
             expect.equal('the audit', self._cloud.audit_placement(), '')
         with self._step('its guest finds the marker'):
-            self._second = guests.check_boot(
+            self._second = guests.check_own_boot(
                 self._cloud, self._server.id, [self._first])
         with self._step('the image is gone'):
             expect.wait_for(
@@ -134,8 +134,8 @@ class _Move:
             self._server.confirm()
         self._check_place(self._destination, self._cell, self._source)
         with self._step('its guest never stopped'):
-            seen = guests.look(self._cloud, self._server.id)
-            expect.equal('what booted last', seen.marker(), self._second)
+            seen = guests.ask(self._cloud, self._server.id)
+            expect.equal('what booted last', seen.marker, self._second)
         self._delete()
 
     def revert(self) -> None:
@@ -148,7 +148,7 @@ class _Move:
                 'the resources it uses', self._server.allocations(),
                 {self._source: self._usage})
         with self._step('its guest finds its disk as it was'):
-            guests.check_boot(
+            guests.check_own_boot(
                 self._cloud, self._server.id, [self._first])
         self._delete()
 

@@ -15,16 +15,11 @@
 A cloud without real guests cannot tell much of this.
 """
 
-import re
-
 from lab import cloud as cloud_api
 from lab import expect
 from lab import guest as guests
 from lab import scenarios
 from lab import server as servers
-
-#: What a guest writes to its disks: the name of its image and its boot id.
-_MARKER = re.compile(r'\w+ [0-9a-f-]{36}')
 
 
 class _Story:
@@ -40,48 +35,39 @@ class _Story:
         with step(f'boot a server on {host}'):
             self.server = servers.boot(cloud, host)
         with step('its guest runs and writes a marker to its disk'):
-            self._boot('disk', 'vda')
+            self._boot('disk')
 
-    def _boot(self, image: str, own_disk: str) -> None:
-        """Let the guest boot, and check what it found on its own disk."""
-        seen = guests.wait_until_booted(self._cloud, self.server.id, image)
-        expect.equal(
-            'the disk that the guest runs from', seen.running_from(), 'vda')
-        expect.equal(
-            'the markers that were on the server\'s disk',
-            seen.markers(own_disk), self._markers)
-        expect.equal(
-            'the marker that the guest wrote there', seen.wrote(own_disk),
-            [seen.marker()])
-        self._markers.append(seen.marker())
+    def _boot(self, image: str, **others: list[str]) -> None:
+        """Let the guest boot, and check what it found on its disks.
+
+        The last of them is the server's own.
+
+        :param others: markers that must be on those before it
+        """
+        own = f'vd{"abc"[len(others)]}'
+        self._markers.append(guests.check_boot(
+            self._cloud, self.server.id, image, 'vda',
+            {**others, own: self._markers}))
 
     def rescue(self, image: str | None = None) -> None:
         with self._step('rescue it'):
             self.server.rescue(image)
         with self._step('the rescue guest finds the marker, and writes one'):
-            self._boot('rescue', 'vdb')
+            self._boot('rescue', vda=[])
 
     def migrate(self, destination: str) -> None:
         """Live-migrate to a host, and check that the guest does not notice."""
         # Where there are no real guests, this is all that is heard of one.
-        before = guests.Console()
+        before = guests.State()
         with self._step('its guest tells how long it has been up'):
-            before = guests.look(self._cloud, self.server.id)
+            before = guests.ask(self._cloud, self.server.id)
         source = self.server.host()
         with self._step(f'live-migrate it to {destination}, always in rescue'):
             self.server.live_migrate(destination)
             self._wait_in_rescue()
-        with self._step('its guest runs on: it has never booted again'):
-            after = expect.wait_for(
-                'uptime on the destination',
-                lambda: guests.look(self._cloud, self.server.id),
-                lambda seen: bool(seen.ticks()),
-                tell=lambda seen: repr(seen.text[-400:]))
-            ticks = before.ticks()[-1:] + after.ticks()
-            expect.equal('the uptimes', ticks, sorted(ticks))
-            expect.equal('the image booted since', after.image(), '')
-        with self._step('it finds all markers on the disk that came along'):
-            self._check_markers(destination)
+        with self._step('its guest runs on: it has never booted again, and '
+                        'finds all markers'):
+            guests.check_runs_on(self._cloud, self.server.id, before)
         with self._step(f'{source} has nothing of it'):
             expect.equal(
                 'the guest', self._cloud.guest(source, self.server.id), None)
@@ -104,27 +90,12 @@ class _Story:
             {'failed', 'error', 'cancelled'}.__contains__)
         self.server.wait_for_status('RESCUE')
 
-    def _check_markers(self, host: str) -> None:
-        """Let the rescue guest tell the markers of the server's disk."""
-        def told() -> set[str]:
-            # The console of a busy guest can lose a character, or have one
-            # twice: ask until the answer has come through.
-            self._cloud.type(host, self.server.id, 'markers')
-            seen = guests.look(self._cloud, self.server.id).markers('vdb')
-            return set(filter(_MARKER.fullmatch, seen))
-
-        seen = expect.wait_for(
-            'markers on the console', told,
-            lambda seen: seen >= set(self._markers))
-        expect.equal(
-            'the markers on the server\'s disk', seen, set(self._markers))
-
     def unrescue(self, host: str) -> None:
         with self._step(f'unrescue it on {host}'):
             self.server.unrescue()
             expect.equal('the host of the server', self.server.host(), host)
         with self._step('it runs from its own disk, which has all markers'):
-            self._boot('disk', 'vda')
+            self._boot('disk')
         with self._step('delete it'):
             self.server.delete()
 
@@ -147,7 +118,7 @@ def rescue_image_deleted(
     source, destination = cloud.hosts()[:2]
     story = _Story(cloud, step, source)
     with step('upload a copy of the rescue image'):
-        image = cloud.upload_rescue_image()
+        image = cloud.copy_image(cloud.rescue_image)
     story.rescue(image)
     with step('delete that image'):
         cloud.delete_image(image)

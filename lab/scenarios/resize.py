@@ -39,11 +39,11 @@ class _Move:
             self._flavor = self.server.flavor()
             self._files = cloud.files(host, self.server.id)
         with step('its guest runs and writes a marker to its disk'):
-            self._first = guests.check_boot(cloud, self.server.id, [])
+            self._first = guests.check_own_boot(cloud, self.server.id, [])
             self._size = self._disk_size()
 
     def _disk_size(self) -> int:
-        return guests.look(self._cloud, self.server.id).disk_sizes()['vda']
+        return guests.ask(self._cloud, self.server.id).sizes['vda']
 
     def migrate(self, destination: str) -> None:
         with self._step(f'cold-migrate it to {destination}'):
@@ -83,7 +83,7 @@ class _Move:
                     f'whether its guest runs on {host}',
                     guest is not None and guest.running, host == destination)
         with self._step('its guest finds the marker'):
-            self._second = guests.check_boot(
+            self._second = guests.check_own_boot(
                 self._cloud, self.server.id, [self._first])
 
     def confirm(self, destination: str) -> None:
@@ -96,8 +96,8 @@ class _Move:
         self._delete()
 
     def _check_runs_on(self) -> None:
-        seen = guests.look(self._cloud, self.server.id)
-        expect.equal('what booted last', seen.marker(), self._second)
+        seen = guests.ask(self._cloud, self.server.id)
+        expect.equal('what booted last', seen.marker, self._second)
 
     def revert(self, destination: str) -> None:
         with self._step('revert'):
@@ -109,7 +109,7 @@ class _Move:
                 'the resources it uses', self.server.allocations(),
                 {self._source: self._usage})
         with self._step('its guest finds its disk as it was'):
-            guests.check_boot(self._cloud, self.server.id, [self._first])
+            guests.check_own_boot(self._cloud, self.server.id, [self._first])
             expect.equal('the size of its disk', self._disk_size(), self._size)
         self._delete()
 

@@ -23,12 +23,16 @@ from lab.real import figures
 from lab.real import ticks
 
 
+def told(text):
+    return f'lab: {len(text)} {text}\r\n'.encode()
+
+
 def line(uptime):
-    return f'lab: tick {uptime:.2f}\r\n'.encode()
+    return told(f'tick {uptime:.2f}')
 
 
 def boot(image, name):
-    return f'SeaBIOS\r\nlab: image {image} boot {name}\r\n'.encode()
+    return b'SeaBIOS\r\n' + told(f'boot image {image} boot {name}')
 
 
 def uptimes(found):
@@ -58,6 +62,12 @@ def test_line_that_comes_in_parts(path):
             found += log.read(1.0)
     assert found == [
         ticks.Tick(1.0, 12.5, 'disk', 'x'), ticks.Tick(1.0, 12.6, 'disk', 'x')]
+
+
+def test_line_that_is_not_whole(path):
+    log = ticks.Log(path)
+    path.write_bytes(line(11.5) + line(11.6).replace(b'11', b'1') + line(11.7))
+    assert uptimes(log.read(1.0)) == [11.5, 11.7]
 
 
 def test_guest_that_is_started_again(path):

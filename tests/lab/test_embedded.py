@@ -157,12 +157,15 @@ def test_console_cannot_be_told(cloud, server):
     with pytest.raises(cloud_api.CannotTell, match='not real'):
         cloud.console(server.id)
     with pytest.raises(cloud_api.CannotTell, match='not real'):
-        cloud.type(cloud.hosts()[0], server.id, 'markers')
+        cloud.type(server.id, 'tell now', 'told')
 
 
-def test_copy_of_the_rescue_image_until_it_is_deleted(cloud, server):
-    image = cloud.upload_rescue_image()
+def test_copy_of_an_image_until_it_is_deleted(cloud, server):
+    image = cloud.copy_image(cloud.rescue_image, hw_rescue_bus='virtio')
     assert image != cloud.rescue_image
+    assert cloud.connect().compute.get(
+        f'/images/{image}', microversion='2.1'
+    ).json()['image']['metadata']['hw_rescue_bus'] == 'virtio'
     server.rescue(image)
     server.unrescue()
     cloud.delete_image(image)

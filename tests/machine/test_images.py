@@ -28,13 +28,14 @@ import threading
 import pytest
 
 from lab import expect
+from lab import guest as guests
 from lab.real import images as guest_images
 
 ROOT = pathlib.Path(__file__).parents[2]
 MARKERS = slice(512 << 10, 576 << 10)
 
-BOOT = re.compile(r'lab: image (\S+) boot ([0-9a-f-]{36})')
-TICK = re.compile(r'lab: tick ([0-9.]+)')
+BOOT = re.compile(r'boot image (\S+) boot ([0-9a-f-]{36})')
+TICK = re.compile(r'tick ([0-9.]+)')
 
 
 @pytest.fixture(scope='session')
@@ -53,7 +54,7 @@ class Guest:
                 'the guest images are tested in QEMU: install '
                 'qemu-system-x86')
         self._monitor = directory / 'monitor'
-        self._lines: list[str] = []
+        self._text = ''
         self._process = subprocess.Popen(
             ['qemu-system-x86_64', '-accel', 'tcg', '-m', '128',
              '-display', 'none', '-serial', 'stdio',
@@ -65,23 +66,39 @@ class Guest:
 
     def _read(self) -> None:
         for line in self._process.stdout:
-            self._lines.append(line.decode(errors='replace').strip())
+            self._text += line.decode(errors='replace')
 
     def lines(self) -> list[str]:
-        """What it has printed, but the ticks."""
-        return [line for line in self._lines if not TICK.fullmatch(line)]
+        """What it has told, but the ticks."""
+        return [line for line in guests.lines(self._text)
+                if not TICK.fullmatch(line)]
+
+    def facts(self) -> list[str]:
+        """What it has told of itself and its disks when it had booted."""
+        *facts, last = [
+            line.removeprefix('boot ') for line in self.lines()
+            if line.startswith('boot ')]
+        assert last == f'told {len(facts)}'
+        return facts
+
+    def markers(self, word: str = 'boot') -> dict[str, list[str]]:
+        """What it has told of its markers, by disk.
+
+        :param word: what its answer began with
+        """
+        return guests.parse(self._text, word).markers
 
     def ticks(self) -> list[float]:
-        found = map(TICK.fullmatch, list(self._lines))
+        found = map(TICK.fullmatch, guests.lines(self._text))
         return [float(tick[1]) for tick in found if tick]
 
     def _wait(self, what: str, look: abc.Callable[[], object]) -> None:
         expect.wait_for(
             what, look, bool, lambda seen: self._process.poll() is not None,
-            lambda seen: '\n'.join(['', *self._lines[-40:]]))
+            lambda seen: self._text[-2000:])
 
     def wait_for(self, line: str) -> None:
-        self._wait(f'the line {line!r}', lambda: line in self._lines)
+        self._wait(f'the line {line!r}', lambda: line in self.lines())
 
     def wait_until_up(self) -> str:
         """Wait until it has seen to its disks.
@@ -176,10 +193,10 @@ def test_kernel_and_ramdisk(lab):
         nic='user,model=virtio,net=10.9.8.0/24,dhcpstart=10.9.8.7')
     boot = guest.wait_until_up()
     assert guest.image() == ('kernel', boot)
-    assert 'lab: disk vda 1073741824 -' in guest.lines()
-    assert f'lab: wrote vda kernel {boot}' in guest.lines()
-    assert 'lab: running from vda' in guest.lines()
-    guest.wait_for('lab: address 10.9.8.7')
+    assert 'disk vda 1073741824 -' in guest.facts()
+    assert f'marker vda kernel {boot}' in guest.facts()
+    assert 'running from vda' in guest.facts()
+    guest.wait_for('address 10.9.8.7')
 
 
 def test_kernel_without_disk(lab):
@@ -187,7 +204,7 @@ def test_kernel_without_disk(lab):
         '-kernel', str(lab.images.kernel), '-initrd', str(lab.images.ramdisk),
         '-append', 'console=ttyS0')
     guest.wait_until_up()
-    assert 'lab: running from ramdisk' in guest.lines()
+    assert 'running from ramdisk' in guest.facts()
 
 
 def test_ticks_rise(lab):
@@ -204,9 +221,9 @@ def test_markers_survive(lab):
     guest = lab.start_disks(disk)
     first = guest.wait_until_up()
     assert guest.image()[0] == 'disk'
-    assert not [line for line in guest.lines() if 'lab: marker' in line]
+    assert guest.markers() == {'vda': [f'disk {first}']}
     guest.enter(r'mark  two words, a \n and a %s')
-    guest.wait_for(r'lab: wrote vda two words, a \n and a %s')
+    guest.wait_for(r'wrote vda two words, a \n and a %s')
     # Not a clean end: what is said to be written is written.
     guest.kill()
 
@@ -214,15 +231,13 @@ def test_markers_survive(lab):
     second = guest.wait_until_up()
     assert second != first
     wanted = [
-        f'lab: marker vda disk {first}',
-        r'lab: marker vda two words, a \n and a %s',
-    ]
-    assert [line for line in guest.lines() if 'marker' in line] == wanted
-    assert f'lab: wrote vda disk {second}' in guest.lines()
-    guest.enter('markers')
-    guest.wait_for(f'lab: marker vda disk {second}')
-    assert [line for line in guest.lines() if 'marker' in line] == [
-        *wanted, *wanted, f'lab: marker vda disk {second}']
+        f'disk {first}', r'two words, a \n and a %s', f'disk {second}']
+    assert guest.markers() == {'vda': wanted}
+    guest.enter('mark another')
+    guest.wait_for('wrote vda another')
+    guest.enter('tell again')
+    guest.wait_for(f'again told {len(guest.facts()) + 1}')
+    assert guest.markers('again') == {'vda': [*wanted, 'another']}
 
 
 def test_rescue(lab):
@@ -234,23 +249,25 @@ def test_rescue(lab):
     guest = lab.start_disks(rescue, disk)
     second = guest.wait_until_up()
     assert guest.image() == ('rescue', second)
-    assert [line for line in guest.lines() if ' sr0 ' not in line] == [
-        '',
-        f'lab: image rescue boot {second}',
-        'lab: disk vda 1073741824 0',
-        f'lab: wrote vda rescue {second}',
-        'lab: disk vdb 1073741824 1',
-        f'lab: marker vdb disk {first}',
-        f'lab: wrote vdb rescue {second}',
-        'lab: disk vdb holds disk',
-        'lab: running from vda',
+    uptime, = [fact for fact in guest.facts() if 'uptime ' in fact]
+    assert [fact for fact in guest.facts() if ' sr0 ' not in fact] == [
+        f'image rescue boot {second}',
+        uptime,
+        'disk vda 1073741824 0',
+        f'marker vda rescue {second}',
+        'disk vdb 1073741824 1',
+        f'marker vdb disk {first}',
+        f'marker vdb rescue {second}',
+        'disk vdb holds disk',
+        'running from vda',
     ]
     guest.kill()
 
     guest = lab.start_disks(disk)
-    guest.wait_until_up()
+    third = guest.wait_until_up()
     assert guest.image()[0] == 'disk'
-    assert f'lab: marker vda rescue {second}' in guest.lines()
+    assert guest.markers() == {
+        'vda': [f'disk {first}', f'rescue {second}', f'disk {third}']}
 
 
 def test_rescue_from_the_last_disk(lab):
@@ -258,8 +275,8 @@ def test_rescue_from_the_last_disk(lab):
         lab.disk(lab.images.disk), lab.disk(lab.images.rescue), boot=1)
     guest.wait_until_up()
     assert guest.image()[0] == 'rescue'
-    assert 'lab: disk vda holds disk' in guest.lines()
-    assert 'lab: running from vdb' in guest.lines()
+    assert 'disk vda holds disk' in guest.facts()
+    assert 'running from vdb' in guest.facts()
 
 
 def test_other_buses(lab):
@@ -270,12 +287,12 @@ def test_other_buses(lab):
         '-boot', 'order=c')
     boot = guest.wait_until_up()
     name = guest.image()[0]
-    assert 'lab: disk sda 1073741824 one' in guest.lines()
+    assert 'disk sda 1073741824 one' in guest.facts()
     for disk, held in ('sda', 'disk'), ('sdb', 'rescue'):
-        assert f'lab: wrote {disk} {name} {boot}' in guest.lines()
+        assert f'marker {disk} {name} {boot}' in guest.facts()
         assert (
-            f'lab: running from {disk}' if held == name
-            else f'lab: disk {disk} holds {held}') in guest.lines()
+            f'running from {disk}' if held == name
+            else f'disk {disk} holds {held}') in guest.facts()
 
 
 def test_where_markers_go(lab):
@@ -298,20 +315,22 @@ def test_where_markers_go(lab):
         disks.append(f'file={path},format=raw,readonly={fixed}')
     guest = lab.start_disks(lab.disk(lab.images.disk), *disks)
     boot = guest.wait_until_up()
-    told = [line for line in guest.lines() if 'lab: marker' not in line]
-    assert told[2:-1] == [
-        'lab: disk vda 1073741824 0',
-        f'lab: wrote vda disk {boot}',
-        'lab: disk vdb 1048576 1',
-        f'lab: wrote vdb disk {boot}',
-        'lab: disk vdc 1048576 2',
-        'lab: failed vdc is full',
-        'lab: disk vdd 524288 3',
-        'lab: disk vde read-only',
-        'lab: disk sr0 read-only',
+    assert guest.lines()[:3] == [
+        f'wrote vda disk {boot}',
+        f'wrote vdb disk {boot}',
+        'failed vdc is full',
     ]
+    assert [fact for fact in guest.facts() if 'marker' not in fact][2:-1] == [
+        'disk vda 1073741824 0',
+        'disk vdb 1048576 1',
+        'disk vdc 1048576 2',
+        'disk vdd 524288 3',
+        'disk vde read-only',
+        'disk sr0 read-only',
+    ]
+    assert guest.markers()['vdc'] == ['x' * 1023] * 64
     guest.enter('mark ' + 'y' * 700)
-    guest.wait_for(f'lab: wrote vdb {"y" * 700}')
+    guest.wait_for(f'wrote vdb {"y" * 700}')
     guest.enter('poweroff')
     guest.wait_until_off()
     volume[MARKERS] = f'disk {boot}\n{"y" * 700}\n'.encode().ljust(
@@ -336,14 +355,14 @@ def test_attached_disk(lab):
         return guest.lines()
 
     expect.wait_for(
-        'a marker', look, lambda seen: 'lab: wrote vdb attached' in seen)
+        'a marker', look, lambda seen: 'wrote vdb attached' in seen)
 
 
 def test_unknown_command(lab):
     guest = lab.start_disks(lab.disk(lab.images.disk))
     guest.wait_until_up()
     guest.enter('dance')
-    guest.wait_for('lab: failed unknown command dance')
+    guest.wait_for('failed unknown command dance')
 
 
 @pytest.mark.parametrize(
@@ -353,7 +372,7 @@ def test_power_off(lab, command):
     guest.wait_until_up()
     guest.monitor(command)
     guest.wait_until_off()
-    guest.wait_for('lab: power off')
+    guest.wait_for('power off')
 
 
 def test_small(images):
