@@ -34,7 +34,7 @@ class Guest:
     """A guest as the hypervisor of one host has it."""
 
     running: bool
-    #: names of the files of its disks, in the order of its XML
+    #: names of the files of its disks, but CD-ROMs, in the order of its XML
     disks: tuple[str, ...]
 
 
@@ -60,6 +60,8 @@ class Cloud(Protocol):
     flavor: str
     #: id of a flavor with more memory and a larger disk
     larger_flavor: str
+    #: id of a flavor with an ephemeral disk and a swap disk, too
+    disks_flavor: str
 
     def connect(self, user: str = 'admin') -> connection.Connection:
         """A connection as 'admin' (operator) or 'member' (owner of servers).
@@ -102,6 +104,21 @@ class Cloud(Protocol):
     def shared_files(self) -> bool:
         """Whether the server's directory is the same on all hosts."""
 
+    def digests(self, host: str, server_id: str) -> dict[str, str]:
+        """Digests of what is on the server's disks, by name of the file.
+
+        Of all that is in the server's directory on a host and belongs to the
+        server. A disk has the same one in whatever format its file is.
+
+        :raises CannotTell: if the disks are not real
+        """
+
+    def cached_images(self, host: str) -> dict[str, str]:
+        """Digests of the images that a host has cached, by name of the file.
+
+        :raises CannotTell: if none is cached
+        """
+
     def put_file(
         self, host: str, server_id: str, name: str, text: str
     ) -> None:
@@ -131,6 +148,12 @@ class Cloud(Protocol):
         :returns: its id
         """
 
+    def kernel_image(self) -> str:
+        """Id of an image that has a kernel and a ramdisk.
+
+        :raises CannotTell: if there is no real guest
+        """
+
     def delete_image(self, image: str) -> None:
         """Delete an image from the image service."""
 
@@ -156,6 +179,11 @@ class Cloud(Protocol):
 
         It has gone back to that: Placement still tells of the ability.
         """
+
+    def hosts_configured(
+        self, section: str, option: str, value: str
+    ) -> AbstractContextManager[None]:
+        """Let the compute services of `hosts` have an option of Nova's."""
 
     def host_down(self, host: str) -> AbstractContextManager[None]:
         """Let a host fail, with its guests, and tell the API that it did.

@@ -139,6 +139,11 @@ class Server:
         self.act({'os-start': None})
         self.wait_for_status('ACTIVE')
 
+    def reboot(self) -> None:
+        """Let the guest be started anew, and wait."""
+        self.act({'reboot': {'type': 'HARD'}})
+        self.wait_for_status('ACTIVE')
+
     def flavor(self) -> str:
         """The name of the server's flavor."""
         return self.look().flavor.original_name
@@ -267,16 +272,19 @@ class Server:
 
 
 def boot(
-    cloud: cloud_api.Cloud, host: str, flavor: str | None = None
+    cloud: cloud_api.Cloud, host: str, image: str | None = None,
+    flavor: str | None = None, config_drive: bool = False,
 ) -> Server:
     """Boot a server on a host and wait until it and its guest are up.
 
-    :param flavor: id of its flavor; the cloud's smaller one if none
+    :param image: id of an image; the cloud's if none
+    :param flavor: id of a flavor; the cloud's if none
     :raises lab.expect.Unexpected: if it does not come up
     """
     created = cloud.connect('admin').compute.create_server(
-        name=NAME, image_id=cloud.image, flavor_id=flavor or cloud.flavor,
-        networks='none', host=host)
+        name=NAME, image_id=image or cloud.image,
+        flavor_id=flavor or cloud.flavor, networks='none', host=host,
+        config_drive=config_drive)
     server = Server(cloud, created.id)
     server.wait_for_status('ACTIVE')
     guests.settle(cloud, server.id)

@@ -71,6 +71,7 @@ class EmbeddedCloud:
     rescue_image = glance.GlanceFixture.image3['id']
     flavor = '1'
     larger_flavor = '2'
+    disks_flavor = 'disks'
 
     def __init__(self, log: pathlib.Path):
         self._log = log
@@ -91,6 +92,9 @@ class EmbeddedCloud:
                 for name, compute in self._services.computes.items()}
             self._moves = self._services.useFixture(
                 hypervisor.Migrations(self._hypervisors))
+            self.connect().compute.create_flavor(
+                id=self.disks_flavor, name='disks', ram=512, vcpus=1, disk=1,
+                ephemeral=1, swap=64)
             self._down = stack.pop_all()
         return self
 
@@ -151,7 +155,7 @@ class EmbeddedCloud:
         except fakelibvirt.libvirtError:
             return None
         paths = etree.fromstring(domain.XMLDesc(0)).xpath(
-            'devices/disk/source/@file')
+            'devices/disk[@device="disk"]/source/@file')
         return cloud.Guest(
             bool(domain.isActive()),
             tuple(os.path.basename(path) for path in paths))
@@ -164,6 +168,12 @@ class EmbeddedCloud:
 
     def shared_files(self) -> bool:
         return True
+
+    def digests(self, host: str, server_id: str) -> dict[str, str]:
+        raise cloud.CannotTell('its disks are empty files')
+
+    def cached_images(self, host: str) -> dict[str, str]:
+        raise cloud.CannotTell('its hosts cache no images')
 
     def put_file(
         self, host: str, server_id: str, name: str, text: str
@@ -178,6 +188,9 @@ class EmbeddedCloud:
 
     def copy_image(self, image: str, **properties: str) -> str:
         return self._services.copy_image(image, properties)
+
+    def kernel_image(self) -> str:
+        raise cloud.CannotTell('its guests are not real')
 
     def delete_image(self, image: str) -> None:
         self._services.delete_image(image)
@@ -209,6 +222,11 @@ class EmbeddedCloud:
             yield
         finally:
             self._services.report_version(host, current)
+
+    def hosts_configured(
+        self, section: str, option: str, value: str
+    ) -> contextlib.AbstractContextManager[None]:
+        return self._services.configured(section, option, value)
 
     @contextlib.contextmanager
     def host_down(self, host: str) -> abc.Iterator[None]:

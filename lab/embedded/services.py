@@ -12,6 +12,7 @@
 
 """Nova's services, started as its functional tests start them."""
 
+from collections import abc
 import contextlib
 import gc
 import logging
@@ -112,6 +113,17 @@ class Services(base.ServersTestBase):
     def delete_image(self, image: str) -> None:
         """Delete an image."""
         self.glance.delete(nova_context.get_admin_context(), image)
+
+    @contextlib.contextmanager
+    def configured(
+        self, section: str, option: str, value: str
+    ) -> abc.Iterator[None]:
+        """Let all services, which are in one process, have an option."""
+        base.CONF.set_override(option, value, section)
+        try:
+            yield
+        finally:
+            base.CONF.clear_override(option, section)
 
     def audit_placement(self, delete: bool) -> str:
         """Look for orphaned allocations. Returns what the audit tells.

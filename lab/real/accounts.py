@@ -86,6 +86,8 @@ def provide(lab: common.Lab, built: lab_images.Images) -> None:
     for name, memory, disk in (('small', 128, 1), ('large', 192, 2)):
         compute.create_flavor(
             name=name, ram=memory, vcpus=1, disk=disk)
+    compute.create_flavor(
+        name='disks', ram=128, vcpus=1, disk=1, ephemeral=1, swap=64)
     _upload(lab, built)
     network = lab.admin.network.create_network(
         name='servers', shared=True)

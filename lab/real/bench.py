@@ -382,7 +382,7 @@ def _rescued(
     with contextlib.ExitStack() as stack:
         with _step(f'boot {which} on {source} and rescue it'):
             begun = time.monotonic()
-            server = servers.boot(cloud, source, flavor)
+            server = servers.boot(cloud, source, flavor=flavor)
             stack.callback(_delete, server)
             watcher = stack.enter_context(ticks.Watcher(
                 lab.server_directory(host, server.id) / 'console.log'

@@ -14,9 +14,11 @@
 
 from collections import abc
 import contextlib
+import hashlib
 import os
 import pathlib
 import signal
+import tempfile
 import threading
 import time
 from typing import Any
@@ -153,6 +155,8 @@ class RealCloud:
     def __init__(self, lab: common.Lab):
         self._lab = lab
         self._connections: dict[str, connection.Connection] = {}
+        #: ids of the images that scenarios have uploaded
+        self._copies: list[str] = []
 
     def __enter__(self) -> 'RealCloud':
         glance = self.connect().image
@@ -160,6 +164,7 @@ class RealCloud:
         self.rescue_image = glance.find_image('rescue').id
         self.flavor = self.connect().compute.find_flavor('small').id
         self.larger_flavor = self.connect().compute.find_flavor('large').id
+        self.disks_flavor = self.connect().compute.find_flavor('disks').id
         self._earlier = self._servers()
         return self
 
@@ -176,13 +181,15 @@ class RealCloud:
             details=False, name=f'^{servers.NAME}$')}
 
     def _clear(self) -> None:
-        """Delete the servers that a failed scenario has left."""
+        """Delete the servers and images that a failed scenario has left."""
         left = self._servers() - self._earlier
         for server_id in left:
             self.connect().compute.delete_server(server_id, force=True)
         expect.wait_for(
             'deletion of the servers that are left', self._servers,
             lambda servers: not servers & left)
+        for image in self._copies:
+            self.delete_image(image)
 
     def connect(self, user: str = 'admin') -> connection.Connection:
         if user not in self._connections:
@@ -242,7 +249,7 @@ class RealCloud:
         try:
             domain = hypervisor.lookupByUUIDString(server_id)
             paths = etree.fromstring(domain.XMLDesc(0)).xpath(
-                'devices/disk/source/@file')
+                'devices/disk[@device="disk"]/source/@file')
             return cloud.Guest(
                 bool(domain.isActive()),
                 tuple(pathlib.PurePath(path).name for path in paths))
@@ -261,6 +268,32 @@ class RealCloud:
 
     def shared_files(self) -> bool:
         return self._lab.settings.shared
+
+    def digests(self, host: str, server_id: str) -> dict[str, str]:
+        # What the host alone has use for.
+        names = self.files(host, server_id) - {'console.log', 'disk.info'}
+        # Where the host itself has it; backing files are named that way.
+        directory = self._lab.where.here / 'instances' / server_id
+        return {name: self._digest(host, directory / name)
+                for name in sorted(names)}
+
+    def _digest(self, host: str, path: pathlib.Path) -> str:
+        """A digest of the content of a disk, which may be in use."""
+        with tempfile.NamedTemporaryFile(
+            dir=self._lab.where.lab / 'tmp',
+        ) as plain:
+            self._lab.call(
+                *machine.enter(host), 'qemu-img', 'convert', '--force-share',
+                '-O', 'raw', str(path), plain.name)
+            return hashlib.file_digest(plain, 'sha256').hexdigest()
+
+    def cached_images(self, host: str) -> dict[str, str]:
+        found = {}
+        for path in self._lab.server_directory(host, '_base').glob('*'):
+            with path.open('rb') as file:
+                found[path.name] = hashlib.file_digest(
+                    file, 'sha256').hexdigest()
+        return found
 
     def put_file(
         self, host: str, server_id: str, name: str, text: str
@@ -296,10 +329,16 @@ class RealCloud:
     def copy_image(self, image: str, **properties: str) -> str:
         images = self.connect('member').image
         original = images.get_image(image)
-        return images.create_image(
+        copied = images.create_image(
             name=f'{original.name}-copy', disk_format=original.disk_format,
             container_format=original.container_format,
-            data=images.download_image(original).content, **properties).id
+            data=images.download_image(original).content,
+            allow_duplicates=True, **properties).id
+        self._copies.append(copied)
+        return copied
+
+    def kernel_image(self) -> str:
+        return self.connect().image.find_image('kernel').id
 
     def delete_image(self, image: str) -> None:
         self.connect('member').image.delete_image(image)
@@ -360,6 +399,20 @@ class RealCloud:
             yield
         finally:
             nova.upgrade(self._lab, compute)
+
+    @contextlib.contextmanager
+    def hosts_configured(
+        self, section: str, option: str, value: str
+    ) -> abc.Iterator[None]:
+        computes = [topology.compute(host) for host in self.hosts()]
+        try:
+            for compute in computes:
+                nova.configure_anew(
+                    self._lab, compute, {section: {option: value}})
+            yield
+        finally:
+            for compute in computes:
+                nova.configure_anew(self._lab, compute, {})
 
     @contextlib.contextmanager
     def host_down(self, host: str) -> abc.Iterator[None]:

@@ -12,8 +12,15 @@
 
 """What becomes of a rescued guest and its data when it moves.
 
-A cloud without real guests cannot tell much of this.
+Each guest writes a marker to all of its disks as it boots: the server's own
+one before the rescue and after it, and the rescue guest, which in a legacy
+rescue has but the first of them. A cloud without real guests can tell no more
+of it than the names of files.
 """
+
+from collections import abc
+import contextlib
+import string
 
 from lab import cloud as cloud_api
 from lab import expect
@@ -21,53 +28,109 @@ from lab import guest as guests
 from lab import scenarios
 from lab import server as servers
 
+_STABLE = {'hw_rescue_device': 'disk', 'hw_rescue_bus': 'virtio'}
+"""What an image has with which a rescued server keeps all of its devices."""
+
+_UNUSED = 'disk.swap.rescue'
+"""What Nova makes for a rescue with stable devices, and gives to no guest."""
+
 
 class _Story:
-    """What the guests of one server tell, one after the other."""
+    """What the guests of one server find, one after the other."""
 
     def __init__(
-        self, cloud: cloud_api.Cloud, step: scenarios.Step, host: str
+        self, cloud: cloud_api.Cloud, step: scenarios.Step, host: str,
+        image: str | None = None, flavor: str | None = None,
+        config_drive: bool = False, booted: str = 'disk',
     ):
+        """Boot the server.
+
+        :param image: id of an image; the cloud's if none
+        :param flavor: id of a flavor; the cloud's if none
+        :param booted: the name that the image has on the console
+        """
         self._cloud = cloud
         self._step = step
-        #: markers that the server's own disk must have, the earliest first
-        self._markers: list[str] = []
+        self._booted = booted
+        #: markers that each disk must have, the earliest first, by its file
+        self._markers: dict[str, list[str]] = {}
+        #: digests of the server's disks when it last moved, by their files
+        self._disks: dict[str, str] = {}
         with step(f'boot a server on {host}'):
-            self.server = servers.boot(cloud, host)
-        with step('its guest runs and writes a marker to its disk'):
-            self._boot('disk')
+            self.server = servers.boot(
+                cloud, host, image, flavor, config_drive)
+            self._own = self._guest_disks()
+        with step('its guest runs and writes a marker to each disk'):
+            self._boot(booted, 'disk')
 
-    def _boot(self, image: str, **others: list[str]) -> None:
-        """Let the guest boot, and check what it found on its disks.
+    def _guest_disks(self) -> tuple[str, ...]:
+        """The files of the disks that the guest has."""
+        guest = self._cloud.guest(self.server.host(), self.server.id)
+        assert guest
+        return guest.disks
 
-        The last of them is the server's own.
+    def _boot(self, image: str, runs_from: str) -> None:
+        """Let a guest boot, and check what it finds on its disks.
 
-        :param others: markers that must be on those before it
+        :param image: the name that its image has on the console
+        :param runs_from: the file of the disk that it boots from
         """
-        own = f'vd{"abc"[len(others)]}'
-        self._markers.append(guests.check_boot(
-            self._cloud, self.server.id, image, 'vda',
-            {**others, own: self._markers}))
+        files = {f'vd{letter}': file for letter, file in zip(
+            string.ascii_lowercase, self._guest_disks(), strict=False)}
+        marker = guests.check_boot(
+            self._cloud, self.server.id, image,
+            next(disk for disk, file in files.items() if file == runs_from),
+            {disk: self._markers.get(file, [])
+             for disk, file in files.items()})
+        for file in files.values():
+            self._markers.setdefault(file, []).append(marker)
 
-    def rescue(self, image: str | None = None) -> None:
+    def reboot(self) -> None:
+        """Let the guest boot again."""
+        with self._step('reboot it: its guest finds the markers'):
+            self.server.reboot()
+            self._boot(self._booted, 'disk')
+
+    def rescue(
+        self, image: str | None = None, booted: str = 'rescue',
+        runs_from: str = 'disk.rescue',
+    ) -> None:
+        """Rescue the server.
+
+        :param image: id of an image; the cloud's if none
+        :param booted: the name of the image that boots, on the console
+        :param runs_from: the file of the disk that has this image
+        """
         with self._step('rescue it'):
             self.server.rescue(image)
-        with self._step('the rescue guest finds the marker, and writes one'):
-            self._boot('rescue', vda=[])
+        with self._step('the rescue guest finds the markers on the disks '
+                        'that it has, and writes one to each'):
+            self._boot(booted, runs_from)
 
     def migrate(self, destination: str) -> None:
-        """Live-migrate to a host, and check that the guest does not notice."""
+        """Live-migrate to a host, and check that nothing is lost."""
         # Where there are no real guests, this is all that is heard of one.
         before = guests.State()
+        source = self.server.host()
+        files = self._files(source)
         with self._step('its guest tells how long it has been up'):
             before = guests.ask(self._cloud, self.server.id)
-        source = self.server.host()
+        with self._step(f'{source} tells what is on each disk, attached or '
+                        'not'):
+            self._disks = self._digests(source)
         with self._step(f'live-migrate it to {destination}, always in rescue'):
             self.server.live_migrate(destination)
             self._wait_in_rescue()
         with self._step('its guest runs on: it has never booted again, and '
                         'finds all markers'):
             guests.check_runs_on(self._cloud, self.server.id, before)
+        with self._step(f'{destination} has the same files'):
+            expect.equal(
+                'its files', self._files(destination), files)
+        with self._step('and the same on each disk'):
+            expect.equal(
+                'what is on the disks',
+                self._digests(destination), self._disks)
         with self._step(f'{source} has nothing of it'):
             expect.equal(
                 'the guest', self._cloud.guest(source, self.server.id), None)
@@ -75,6 +138,13 @@ class _Story:
                 expect.equal(
                     'its files', self._cloud.files(source, self.server.id),
                     set())
+
+    def _files(self, host: str) -> set[str]:
+        return self._cloud.files(host, self.server.id) - {_UNUSED}
+
+    def _digests(self, host: str) -> dict[str, str]:
+        return {file: digest for file, digest in self._cloud.digests(
+            host, self.server.id).items() if file != _UNUSED}
 
     def _wait_in_rescue(self) -> None:
         """Wait for the end of a migration; the status is always RESCUE."""
@@ -91,11 +161,29 @@ class _Story:
         self.server.wait_for_status('RESCUE')
 
     def unrescue(self, host: str) -> None:
+        """Unrescue the server, and check that its guest has all of its data.
+
+        :param host: the one that it must be on
+        """
         with self._step(f'unrescue it on {host}'):
             self.server.unrescue()
             expect.equal('the host of the server', self.server.host(), host)
-        with self._step('it runs from its own disk, which has all markers'):
-            self._boot('disk')
+            expect.equal('its disks', self._guest_disks(), self._own)
+            expect.equal(
+                'what is left of the rescue',
+                {file for file in self._cloud.files(host, self.server.id)
+                 if file.endswith('.rescue')}, set())
+        with self._step('it runs from its own disk, and each of its disks '
+                        'has all markers'):
+            self._boot(self._booted, 'disk')
+        with self._step('what no guest can write to is as it was'):
+            expect.equal('what is there', {
+                file: digest for file, digest in self._digests(host).items()
+                if file not in self._markers
+            }, {
+                file: digest for file, digest in self._disks.items()
+                if file not in self._markers and not file.endswith('.rescue')
+            })
         with self._step('delete it'):
             self.server.delete()
 
@@ -111,16 +199,138 @@ def rescued_guest_runs_on(
     story.unrescue(destination)
 
 
-def rescue_image_deleted(
+def rescued_without_images(
     cloud: cloud_api.Cloud, step: scenarios.Step
 ) -> None:
-    """A rescued server moves, and comes back, without its rescue image"""
+    """A rescued server moves, and comes back, though its images are gone"""
     source, destination = cloud.hosts()[:2]
-    story = _Story(cloud, step, source)
-    with step('upload a copy of the rescue image'):
-        image = cloud.copy_image(cloud.rescue_image)
-    story.rescue(image)
-    with step('delete that image'):
-        cloud.delete_image(image)
+    with (_copy(cloud, step, cloud.image) as image,
+          _copy(cloud, step, cloud.rescue_image) as rescue_image):
+        story = _Story(cloud, step, source, image)
+        story.rescue(rescue_image)
     story.migrate(destination)
     story.unrescue(destination)
+
+
+@contextlib.contextmanager
+def _copy(
+    cloud: cloud_api.Cloud, step: scenarios.Step, image: str,
+    **properties: str,
+) -> abc.Iterator[str]:
+    """A copy of an image, whose data no host has yet. Deleted at exit.
+
+    :param properties: what it has beside the properties of the image
+    """
+    with step(f'upload a copy of image {image}'):
+        copied = cloud.copy_image(image, **properties)
+    yield copied
+    with step(f'delete image {copied}'):
+        cloud.delete_image(copied)
+
+
+@contextlib.contextmanager
+def _configured(
+    cloud: cloud_api.Cloud, step: scenarios.Step,
+    section: str, option: str, value: str,
+) -> abc.Iterator[None]:
+    """Let the hosts have an option of Nova's."""
+    with contextlib.ExitStack() as stack:
+        with step(f'configure all hosts with {option}={value}'):
+            stack.enter_context(
+                cloud.hosts_configured(section, option, value))
+        yield
+        with step('configure them as before'):
+            stack.close()
+
+
+def _all_disks(
+    cloud: cloud_api.Cloud, step: scenarios.Step, **properties: str
+) -> None:
+    """A rescued server that has disks of all kinds moves.
+
+    :param properties: what its rescue image has beside those of the cloud's
+    """
+    source, destination = cloud.hosts()[:2]
+    with (_copy(cloud, step, cloud.image) as image,
+          _copy(cloud, step, cloud.rescue_image, **properties) as rescue_image
+          ):
+        story = _Story(
+            cloud, step, source, image, cloud.disks_flavor, config_drive=True)
+        story.rescue(rescue_image)
+        story.migrate(destination)
+        story.unrescue(destination)
+
+
+def rescued_with_all_disks(
+    cloud: cloud_api.Cloud, step: scenarios.Step
+) -> None:
+    """Ephemeral disk, swap and config drive move, which rescue leaves out"""
+    _all_disks(cloud, step)
+
+
+def rescued_with_stable_devices(
+    cloud: cloud_api.Cloud, step: scenarios.Step
+) -> None:
+    """A rescue guest moves that has all disks of its server"""
+    _all_disks(cloud, step, **_STABLE)
+
+
+def rescued_with_raw_disks(
+    cloud: cloud_api.Cloud, step: scenarios.Step
+) -> None:
+    """Disks move that are whole by themselves, without a backing file"""
+    with _configured(cloud, step, 'libvirt', 'images_type', 'raw'):
+        _all_disks(cloud, step)
+        _all_disks(cloud, step, **_STABLE)
+
+
+def rescued_with_kernel_and_ramdisk(
+    cloud: cloud_api.Cloud, step: scenarios.Step
+) -> None:
+    """Kernel and ramdisk move, those of the server and those of its rescue"""
+    source, destination = cloud.hosts()[:2]
+    story = _Story(
+        cloud, step, source, cloud.kernel_image(), cloud.disks_flavor,
+        config_drive=True, booted='kernel')
+    # Nova boots the rescue guest from that kernel, too.
+    story.rescue(booted='kernel', runs_from='disk')
+    story.migrate(destination)
+    story.unrescue(destination)
+
+
+def rescued_to_cold_and_warm_cache(
+    cloud: cloud_api.Cloud, step: scenarios.Step
+) -> None:
+    """The images that a destination has cached for others stay as they are"""
+    source, destination = cloud.hosts()[:2]
+    with (_copy(cloud, step, cloud.image) as image,
+          _copy(cloud, step, cloud.rescue_image) as rescue_image):
+        neighbour = _Story(cloud, step, destination, image)
+        for cache in ('cold', 'warm'):
+            cached = dict[str, str]()
+            before = guests.State()
+            with step(f'{destination} tells what it has cached: it is {cache} '
+                      'for the rescue image'):
+                cached = cloud.cached_images(destination)
+                before = guests.ask(cloud, neighbour.server.id)
+            story = _Story(cloud, step, source, image)
+            story.rescue(rescue_image)
+            story.migrate(destination)
+            with step('what was cached is as it was'):
+                found = cloud.cached_images(destination)
+                expect.equal(
+                    'the cached images',
+                    {name: found.get(name) for name in cached}, cached)
+                new = {name: digest for name, digest in found.items()
+                       if name not in cached}
+                expect.equal('whether any is new', bool(new), cache == 'cold')
+                origin = cloud.cached_images(source)
+                expect.equal(
+                    'the new ones', new,
+                    {name: origin.get(name) for name in new})
+            with step('the guest of another server of that image runs on'):
+                guests.check_runs_on(cloud, neighbour.server.id, before)
+            story.unrescue(destination)
+        neighbour.reboot()
+        with step('delete it'):
+            neighbour.server.delete()

@@ -177,8 +177,11 @@ def test_copy_of_an_image_until_it_is_deleted(cloud, server):
     lambda cloud: cloud.require_disk_copies(),
     lambda cloud: cloud.cell_of('any'),
     lambda cloud: cloud.records('any'),
+    lambda cloud: cloud.digests(cloud.hosts()[0], 'any'),
+    lambda cloud: cloud.cached_images(cloud.hosts()[0]),
+    lambda cloud: cloud.kernel_image(),
 ])
-def test_moves_of_disks_cannot_be_told(cloud, ask):
+def test_disks_cannot_be_told(cloud, ask):
     with pytest.raises(cloud_api.CannotTell):
         ask(cloud)
 
@@ -187,6 +190,27 @@ def state(cloud, host):
     (service,) = cloud.connect().compute.services(
         binary='nova-compute', host=host)
     return service.state
+
+
+def test_hosts_are_configured_for_a_while(cloud, hosts):
+    from nova import conf
+
+    before = conf.CONF.libvirt.images_type
+    assert before != 'raw'
+    with cloud.hosts_configured('libvirt', 'images_type', 'raw'):
+        assert conf.CONF.libvirt.images_type == 'raw'
+    assert conf.CONF.libvirt.images_type == before
+
+
+def test_server_with_more_disks_and_a_config_drive(cloud, hosts):
+    server = servers.boot(
+        cloud, hosts[0], cloud.copy_image(cloud.image), cloud.disks_flavor,
+        config_drive=True)
+    assert {'disk', 'disk.eph0', 'disk.swap', 'disk.config'} <= cloud.files(
+        hosts[0], server.id)
+    # The config drive is a CD-ROM.
+    assert cloud.guest(hosts[0], server.id).disks == (
+        'disk', 'disk.eph0', 'disk.swap')
 
 
 def test_host_fails_and_comes_back(cloud, hosts, server):

@@ -63,11 +63,15 @@ def _shared(lab: common.Lab) -> oslo.Options:
     }
 
 
+def _of_all_services(lab: common.Lab) -> list[oslo.Options]:
+    return [lab.api('nova'), _shared(lab)]
+
+
 def configure(lab: common.Lab) -> None:
     wsgi.configure(lab, 'nova', 'nova.wsgi.osapi_compute')
     wsgi.configure(lab, 'metadata', 'nova.wsgi.metadata', workers=1)
     lab.where.service('nova').mkdir()
-    base = [lab.api('nova'), _shared(lab)]
+    base = _of_all_services(lab)
     directory = lab.directory(_TOP)
     policy = directory / 'policy.json'
     # JSON is YAML. Nova itself lets no one move a server to another cell.
@@ -98,18 +102,18 @@ def configure(lab: common.Lab) -> None:
             'database': {'connection': lab.database(f'nova_{cell}')},
             'conductor': {'workers': 1}})
     for compute in topology.COMPUTES:
-        _configure_compute(lab, compute, *base)
+        _configure_compute(lab, compute, {})
 
 
 def _configure_compute(
-    lab: common.Lab, compute: topology.Compute, *base: oslo.Options
+    lab: common.Lab, compute: topology.Compute, options: oslo.Options
 ) -> None:
     configuration = lab.directory(_compute(compute.name)) / 'nova.conf'
     helper = (f'{common.tool("privsep-helper")} --config-file '
               f'{configuration}')
     contexts = ('nova_sys_admin', 'vif_plug_ovs_privileged',
                 'vif_plug_linux_bridge_privileged', 'privsep_osbrick')
-    oslo.write(configuration, *base, {
+    oslo.write(configuration, *_of_all_services(lab), {
         'DEFAULT': {
             'transport_url': lab.messages(compute.cell),
             'host': compute.name, 'my_ip': compute.address,
@@ -131,7 +135,8 @@ def _configure_compute(
         'key_manager': {
             'backend': 'nova.keymgr.conf_key_mgr.ConfKeyManager',
             'fixed_key': '0' * 64},
-    }, {context: {'helper_command': helper} for context in contexts})
+    }, {context: {'helper_command': helper} for context in contexts},
+        options)
 
 
 def _manage(lab: common.Lab, *arguments: str) -> str:
@@ -233,6 +238,19 @@ def computes(lab: common.Lab) -> list[programs.Program]:
 
 def released_computes(lab: common.Lab) -> list[programs.Program]:
     return [released_compute(lab, host) for host in topology.COMPUTES]
+
+
+def configure_anew(
+    lab: common.Lab, host: topology.Compute, options: oslo.Options
+) -> None:
+    """Let the compute service of a host start again with other options.
+
+    :param options: beside those that it has had from the start
+    """
+    _configure_compute(lab, host, options)
+    supervisor = programs.Supervisor(lab.where)
+    supervisor.stop(compute(lab, host).name)
+    _start_anew(lab, supervisor, compute(lab, host), host.cell)
 
 
 def start_compute(lab: common.Lab, host: topology.Compute) -> None:
