@@ -74,6 +74,12 @@ def enter_from_outside(where: layout.Layout, host: str) -> list[str]:
             '--', *enter(host)]
 
 
+def files(host: str) -> pathlib.Path:
+    """The root directory as a host has it mounted, from in the lab."""
+    namespace = pathlib.Path(os.readlink(_namespace(host, 'mnt')))
+    return namespace.parents[1] / 'root'
+
+
 def processes(host: str) -> abc.Iterator[pathlib.Path]:
     """The directories in /proc of the processes on a host, from in the lab."""
     network = os.stat(_namespace(host, 'net')).st_ino

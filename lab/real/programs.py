@@ -22,8 +22,10 @@ import dataclasses
 import functools
 import http.client
 import io
+import os
 import pathlib
 import shlex
+import signal
 import socket
 from typing import Any
 import xmlrpc.client
@@ -147,6 +149,15 @@ def log(where: layout.Layout, name: str) -> pathlib.Path:
     return where.logs / f'{name}.log'
 
 
+def _exists(group: int) -> bool:
+    """Whether there is a process of a process group."""
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
 class Supervisor:
     """The supervisor of a running lab."""
 
@@ -233,15 +244,18 @@ class Supervisor:
                 raise
 
     def kill(self, name: str) -> None:
-        """Kill a program; it is not started again.
+        """Kill a program and all that it runs; it is not started again.
 
         :raises lab.expect.Unexpected: if it does not die
         """
         # One that dies before it is told to stop would be started again, and
         # one that is told to stop would do more than die.
         self._server.signalProcess(name, 'STOP')
+        group = self._server.getProcessInfo(name)['pid']
+        os.killpg(group, signal.SIGSTOP)
         self._server.stopProcess(name, False)
-        self._server.signalProcess(name, 'KILL')
+        os.killpg(group, signal.SIGKILL)
         expect.wait_for(
-            f'{name} that is dead', lambda: self._state(name),
-            {'STOPPED'}.__contains__, longest_pause=_INTERVAL)
+            f'{name} that is dead',
+            lambda: (self._state(name), _exists(group)),
+            ('STOPPED', False).__eq__, longest_pause=_INTERVAL)

@@ -123,7 +123,6 @@ def query(lab: common.Lab, database: str, statement: str) -> str:
 def stores(lab: common.Lab) -> list[programs.Program]:
     """What all the other services need."""
     controller = topology.CONTROLLER.name
-    rabbitmq = lab.where.service('rabbitmq')
     return [
         programs.Program(
             name='mariadb', host=controller,
@@ -139,33 +138,39 @@ def stores(lab: common.Lab) -> list[programs.Program]:
                 '--innodb-flush-log-at-trx-commit=0',
                 '--skip-innodb-doublewrite', '--skip-log-bin'),
             ready=programs.port_open(common.CONTROLLER, 3306)),
-        programs.Program(
-            name='rabbitmq', host=controller, command=(_RABBITMQ,),
-            environment={
-                'HOME': str(rabbitmq), 'LC_ALL': 'C.UTF-8',
-                'PATH': '/usr/sbin:/usr/bin:/sbin:/bin',
-                'RABBITMQ_NODENAME': 'lab@localhost',
-                'RABBITMQ_MNESIA_BASE': str(rabbitmq / 'mnesia'),
-                'RABBITMQ_LOGS': '-',
-                'RABBITMQ_PID_FILE': str(lab.where.run / 'rabbitmq.pid'),
-                'RABBITMQ_CONFIG_FILE': str(
-                    lab.where.conf / 'rabbitmq' / 'rabbitmq.conf'),
-                'RABBITMQ_ENABLED_PLUGINS_FILE': str(
-                    lab.where.conf / 'rabbitmq' / 'enabled_plugins'),
-                'RABBITMQ_CONF_ENV_FILE': '/dev/null',
-                'RABBITMQ_DIST_PORT': '25672',
-                'ERL_EPMD_ADDRESS': '127.0.0.1',
-                # Busy waiting of the schedulers helps no one on two cores.
-                'RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS':
-                    '+sbwt none +sbwtdcpu none +sbwtdio none '
-                    '-kernel inet_dist_use_interface {127,0,0,1}'},
-            ready=programs.port_open(common.CONTROLLER, 5672)),
+        messages(lab),
         programs.Program(
             name='memcached', host=controller,
             command=('memcached', '-u', 'root', '-m', '64', '-l',
                      common.CONTROLLER),
             ready=programs.port_open(common.CONTROLLER, 11211)),
     ]
+
+
+def messages(lab: common.Lab) -> programs.Program:
+    """The message queue."""
+    rabbitmq = lab.where.service('rabbitmq')
+    return programs.Program(
+        name='rabbitmq', host=topology.CONTROLLER.name, command=(_RABBITMQ,),
+        environment={
+            'HOME': str(rabbitmq), 'LC_ALL': 'C.UTF-8',
+            'PATH': '/usr/sbin:/usr/bin:/sbin:/bin',
+            'RABBITMQ_NODENAME': 'lab@localhost',
+            'RABBITMQ_MNESIA_BASE': str(rabbitmq / 'mnesia'),
+            'RABBITMQ_LOGS': '-',
+            'RABBITMQ_PID_FILE': str(lab.where.run / 'rabbitmq.pid'),
+            'RABBITMQ_CONFIG_FILE': str(
+                lab.where.conf / 'rabbitmq' / 'rabbitmq.conf'),
+            'RABBITMQ_ENABLED_PLUGINS_FILE': str(
+                lab.where.conf / 'rabbitmq' / 'enabled_plugins'),
+            'RABBITMQ_CONF_ENV_FILE': '/dev/null',
+            'RABBITMQ_DIST_PORT': '25672',
+            'ERL_EPMD_ADDRESS': '127.0.0.1',
+            # Busy waiting of the schedulers helps no one on two cores.
+            'RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS':
+                '+sbwt none +sbwtdcpu none +sbwtdio none '
+                '-kernel inet_dist_use_interface {127,0,0,1}'},
+        ready=programs.port_open(common.CONTROLLER, 5672))
 
 
 def gateway(lab: common.Lab) -> programs.Program:

@@ -12,6 +12,7 @@
 
 """Nova: the API, the scheduler, the conductors and the computes."""
 
+from collections import abc
 import dataclasses
 import functools
 import json
@@ -206,9 +207,18 @@ def controllers(lab: common.Lab) -> list[programs.Program]:
     return [
         _service(lab, 'nova-scheduler', 'nova-scheduler', _TOP,
                  'controller'),
-        _service(lab, 'nova-super-conductor', 'nova-conductor', _TOP,
-                 'controller'),
-        *(_cell_conductor(lab, cell) for cell in topology.CELLS)]
+        *conductors(lab)]
+
+
+def conductors(lab: common.Lab) -> list[programs.Program]:
+    """The super-conductor and those of the cells."""
+    return [_super_conductor(lab),
+            *(_cell_conductor(lab, cell) for cell in topology.CELLS)]
+
+
+def _super_conductor(lab: common.Lab) -> programs.Program:
+    return _service(
+        lab, 'nova-super-conductor', 'nova-conductor', _TOP, 'controller')
 
 
 def _cell_conductor(lab: common.Lab, cell: str) -> programs.Program:
@@ -255,8 +265,7 @@ def configure_anew(
 
 def start_compute(lab: common.Lab, host: topology.Compute) -> None:
     """Start the compute service of a host, which was killed before."""
-    _start_anew(
-        lab, programs.Supervisor(lab.where), compute(lab, host), host.cell)
+    start_anew(lab, [host.cell], compute(lab, host))
 
 
 def audit_placement(lab: common.Lab, delete: bool) -> str:
@@ -303,29 +312,34 @@ def downgrade(lab: common.Lab, host: topology.Compute) -> None:
     conductor = _cell_conductor(lab, host.cell)
     supervisor.stop(conductor.name)
     supervisor.start(conductor)
-    _start_anew(lab, supervisor, released_compute(lab, host), host.cell)
+    start_anew(lab, [host.cell], released_compute(lab, host))
 
 
 def upgrade(lab: common.Lab, host: topology.Compute) -> None:
     """Run the lab's own compute service again on a host."""
     supervisor = programs.Supervisor(lab.where)
     supervisor.stop(released_compute(lab, host).name)
-    _start_anew(lab, supervisor, compute(lab, host), host.cell)
+    start_anew(lab, [host.cell], compute(lab, host))
 
 
-def _start_anew(
-    lab: common.Lab, supervisor: programs.Supervisor,
-    program: programs.Program, cell: str,
+def start_anew(
+    lab: common.Lab, cells: abc.Sequence[str], *stopped: programs.Program
 ) -> None:
-    """Start a compute service in place of one that was stopped just now.
+    """Start programs in place of those that were stopped just now.
 
-    Waits until it, and all others of the cell, tell that they are up: the
-    report of one may have been lost with a conductor.
+    Waits until all compute services tell that they are up: the report of one
+    may have been lost with what was stopped.
+
+    :param cells: names of the cells whose compute services are meant
     """
-    # The API takes the one that was stopped for up for a while.
-    before = _last_reports(lab, cell).items()
+    # The API takes one that was stopped for up for a while.
+    before = {cell: _last_reports(lab, cell).items() for cell in cells}
 
-    def all_report() -> bool:
-        return not before & _last_reports(lab, cell).items()
+    def ready(program: programs.Program) -> bool:
+        return program.ready() and not any(
+            before[cell] & _last_reports(lab, cell).items()
+            for cell in cells)
 
-    supervisor.start(dataclasses.replace(program, ready=all_report))
+    programs.Supervisor(lab.where).start(*(
+        dataclasses.replace(program, ready=functools.partial(ready, program))
+        for program in stopped))
