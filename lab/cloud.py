@@ -51,6 +51,19 @@ class HeldMigration(Protocol):
         """
 
 
+class HeldCopy(Protocol):
+    """The copying of a file from one host to another, which stands still."""
+
+    def wait_until_running(self) -> None:
+        """Wait until a file is being copied.
+
+        :raises lab.expect.Unexpected: if that does not happen in time
+        """
+
+    def break_off(self) -> None:
+        """Let the copying fail, and hold no other one."""
+
+
 class Cloud(Protocol):
     #: id of an image to boot servers from
     image: str
@@ -166,6 +179,37 @@ class Cloud(Protocol):
         """Let no migration of the server end but by abort or force-complete.
 
         At exit a migration that is still held goes on by itself.
+        """
+
+    def copy_held(self, host: str) -> AbstractContextManager[HeldCopy]:
+        """Let no file that a host copies from another get there.
+
+        At exit a copy that is still held goes on by itself.
+
+        :raises CannotTell: if hosts copy no files
+        """
+
+    def kill_guest(self, host: str, server_id: str) -> None:
+        """Let the guest of a server on a host die without a word."""
+
+    def killed(
+        self, service: str, host: str | None = None
+    ) -> AbstractContextManager[None]:
+        """Kill a service; start it again at exit, and wait until it works.
+
+        :param service: 'nova-compute' or 'libvirtd' of a host, or
+            'nova-conductor' (all that there are), 'glance' or 'rabbitmq'
+        :raises CannotTell: if the cloud has no such service, or cannot do
+            without
+        """
+
+    def disk_full(self, host: str) -> AbstractContextManager[None]:
+        """Leave a host next to no space for the disks of servers.
+
+        The host must have no server. What comes there meanwhile is gone at
+        exit.
+
+        :raises CannotTell: if nothing comes there when a server moves
         """
 
     def incapable(self, *hosts: str) -> AbstractContextManager[None]:

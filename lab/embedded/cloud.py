@@ -205,6 +205,28 @@ class EmbeddedCloud:
     ) -> contextlib.AbstractContextManager[cloud.HeldMigration]:
         return self._moves.held(server_id)
 
+    def copy_held(
+        self, host: str
+    ) -> contextlib.AbstractContextManager[cloud.HeldCopy]:
+        raise cloud.CannotTell('its hosts share their files')
+
+    def kill_guest(self, host: str, server_id: str) -> None:
+        self._moves.kill(host, server_id)
+
+    def killed(
+        self, service: str, host: str | None = None
+    ) -> contextlib.AbstractContextManager[None]:
+        if service == 'libvirtd' and host is not None:
+            return self._moves.unreachable(host)
+        if service == 'glance':
+            return self._services.images_unreachable()
+        raise cloud.CannotTell('its services are one process')
+
+    def disk_full(
+        self, host: str
+    ) -> contextlib.AbstractContextManager[None]:
+        raise cloud.CannotTell('its hosts share their files')
+
     @contextlib.contextmanager
     def incapable(self, *hosts: str) -> abc.Iterator[None]:
         try:

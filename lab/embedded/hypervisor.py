@@ -84,6 +84,7 @@ class Migrations(fixtures.Fixture):
         super().__init__()
         self._connections = connections
         self._failing: set[str] = set()
+        self._unreachable: set[str] = set()
         self._held: dict[str, _Held] = {}
 
     def _setUp(self) -> None:
@@ -127,8 +128,18 @@ class Migrations(fixtures.Fixture):
                 raise _error(
                     'operation aborted: migration out job: canceled by client',
                     _OPERATION_ABORTED)
+        if not domain.isActive():
+            raise _error(
+                'operation failed: domain is not running',
+                fakelibvirt.VIR_ERR_OPERATION_FAILED)
         source = domain._connection
-        destination = self._connections[parse.urlsplit(dconnuri).hostname]
+        host = parse.urlsplit(dconnuri).hostname
+        if self._unreachable & {host, self._name(source)}:
+            domain._job_type = fakelibvirt.VIR_DOMAIN_JOB_NONE
+            raise _error(
+                'unable to connect to server',
+                fakelibvirt.VIR_ERR_INTERNAL_ERROR)
+        destination = self._connections[host]
         moved = destination.defineXML(params['destination_xml'])
         moved.create()
         domain.destroy()
@@ -136,6 +147,13 @@ class Migrations(fixtures.Fixture):
         assert uuid not in [
             left.UUIDString() for left in source._vms.values()]
         domain.complete_job()
+
+    def kill(self, host: str, uuid: str) -> None:
+        """Let a guest die on a host, also one that moves."""
+        domain = self._connections[host].lookupByUUIDString(uuid)
+        domain.destroy()
+        domain.complete_job()
+        self.release()
 
     @contextlib.contextmanager
     def failing(self, uuid: str) -> abc.Iterator[None]:
@@ -145,6 +163,24 @@ class Migrations(fixtures.Fixture):
             yield
         finally:
             self._failing.discard(uuid)
+
+    def _name(self, connection: fakelibvirt.Connection) -> str:
+        """The host that a fake libvirt is of."""
+        return next(name for name, found in self._connections.items()
+                    if found is connection)
+
+    @contextlib.contextmanager
+    def unreachable(self, host: str) -> abc.Iterator[None]:
+        """Let no guest move from a host or to it.
+
+        No move is held any more.
+        """
+        self._unreachable.add(host)
+        self.release()
+        try:
+            yield
+        finally:
+            self._unreachable.discard(host)
 
     @contextlib.contextmanager
     def held(self, uuid: str) -> abc.Iterator[_Held]:

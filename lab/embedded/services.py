@@ -24,6 +24,7 @@ import fixtures
 from nova.cmd import manage
 from nova import context as nova_context
 from nova.db.main import api as main_db
+from nova import exception
 from nova import objects
 from nova.tests.functional.libvirt import base
 from nova.virt.libvirt import utils as libvirt_utils
@@ -124,6 +125,20 @@ class Services(base.ServersTestBase):
             yield
         finally:
             base.CONF.clear_override(option, section)
+
+    @contextlib.contextmanager
+    def images_unreachable(self) -> abc.Iterator[None]:
+        """Let no service reach the image service."""
+
+        def fail(*args, **kwargs):
+            raise exception.GlanceConnectionFailed(
+                server='glance', reason='connection refused')
+
+        with contextlib.ExitStack() as stack:
+            for name in ('detail', 'download', 'show'):
+                stack.enter_context(
+                    mock.patch.object(self.glance, name, fail))
+            yield
 
     def audit_placement(self, delete: bool) -> str:
         """Look for orphaned allocations. Returns what the audit tells.

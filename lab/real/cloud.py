@@ -14,10 +14,12 @@
 
 from collections import abc
 import contextlib
+import functools
 import hashlib
 import os
 import pathlib
 import signal
+import subprocess
 import tempfile
 import threading
 import time
@@ -35,7 +37,9 @@ from lab.real import accounts
 from lab.real import machine
 from lab.real import programs
 from lab.real.services import common
+from lab.real.services import glance
 from lab.real.services import hypervisor as hypervisors
+from lab.real.services import infrastructure
 from lab.real.services import nova
 from lab.real import topology
 from lab import server as servers
@@ -55,6 +59,26 @@ _ANSWER = 10
 _SLOWLY = 1
 """MiB/s: the least that libvirt knows. A guest takes a minute to move."""
 
+_FULL = 20 << 30
+"""Bytes of a disk that is full. The machine has to store next to none."""
+
+_LEFT = 1 << 20
+"""Bytes that are free on it."""
+
+
+def _reads(path: pathlib.Path) -> str:
+    """What is in a file of /proc; nothing if its process has ended."""
+    try:
+        return path.read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return ''
+
+
+def _signal(process: int, number: signal.Signals) -> None:
+    """Send a signal to a process, if it is still there."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(process, number)
+
 
 def _kill_incoming(server_id: str) -> bool:
     """Kill the QEMU that a guest moves to. Returns whether there was one.
@@ -62,24 +86,61 @@ def _kill_incoming(server_id: str) -> bool:
     The hosts of the lab are in one process namespace.
     """
     for directory in pathlib.Path('/proc').glob('[0-9]*'):
-        try:
-            words = (directory / 'cmdline').read_bytes().split(b'\0')
-            if server_id.encode() in words and b'-incoming' in words:
-                os.kill(int(directory.name), signal.SIGKILL)
-                return True
-        except (FileNotFoundError, ProcessLookupError):
-            continue
+        words = _reads(directory / 'cmdline').split('\0')
+        if server_id in words and '-incoming' in words:
+            _signal(int(directory.name), signal.SIGKILL)
+            return True
     return False
 
 
-def _kill_guests(host: str) -> None:
-    """Kill all guests of a host."""
+def _kill_guests(host: str, server_id: str = '') -> None:
+    """Kill all guests of a host, or that of one server."""
     for directory in machine.processes(host):
-        try:
-            if (directory / 'comm').read_text().startswith('qemu-system'):
-                os.kill(int(directory.name), signal.SIGKILL)
-        except (FileNotFoundError, ProcessLookupError):
-            continue
+        if _reads(directory / 'comm').startswith('qemu-system') and (
+                server_id in _reads(directory / 'cmdline')):
+            _signal(int(directory.name), signal.SIGKILL)
+
+
+class _HeldCopy:
+    """Stops each process that copies a file to a host.
+
+    Nova copies with scp, or with rsync if it is told to.
+    """
+
+    def __init__(self, host: str):
+        self._host = host
+        self._stopped: set[int] = set()
+        self._over = threading.Event()
+        self._watcher = threading.Thread(target=self._watch)
+
+    def __enter__(self) -> '_HeldCopy':
+        self._watcher.start()
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._end(signal.SIGCONT)
+
+    def _watch(self) -> None:
+        while not self._over.wait(_PACE / 10):
+            for directory in machine.processes(self._host):
+                if _reads(directory / 'comm') in ('scp\n', 'rsync\n'):
+                    self._stopped.add(int(directory.name))
+                    _signal(int(directory.name), signal.SIGSTOP)
+
+    def _end(self, number: signal.Signals) -> None:
+        self._over.set()
+        self._watcher.join()
+        for process in self._stopped:
+            _signal(process, number)
+        self._stopped.clear()
+
+    def wait_until_running(self) -> None:
+        expect.wait_for(
+            'copying of a file', lambda: len(self._stopped), bool,
+            tell='{} copies begun'.format)
+
+    def break_off(self) -> None:
+        self._end(signal.SIGKILL)
 
 
 class _Held:
@@ -159,9 +220,9 @@ class RealCloud:
         self._copies: list[str] = []
 
     def __enter__(self) -> 'RealCloud':
-        glance = self.connect().image
-        self.image = glance.find_image('disk').id
-        self.rescue_image = glance.find_image('rescue').id
+        images = self.connect().image
+        self.image = images.find_image('disk').id
+        self.rescue_image = images.find_image('rescue').id
         self.flavor = self.connect().compute.find_flavor('small').id
         self.larger_flavor = self.connect().compute.find_flavor('large').id
         self.disks_flavor = self.connect().compute.find_flavor('disks').id
@@ -289,7 +350,7 @@ class RealCloud:
 
     def cached_images(self, host: str) -> dict[str, str]:
         found = {}
-        for path in self._lab.server_directory(host, '_base').glob('*'):
+        for path in (self._lab.instances_directory(host) / '_base').glob('*'):
             with path.open('rb') as file:
                 found[path.name] = hashlib.file_digest(
                     file, 'sha256').hexdigest()
@@ -370,6 +431,76 @@ class RealCloud:
             finally:
                 over.set()
                 watcher.join()
+
+    def copy_held(self, host: str) -> _HeldCopy:
+        if self.shared_files():
+            raise cloud.CannotTell('its hosts share their files')
+        return _HeldCopy(host)
+
+    def kill_guest(self, host: str, server_id: str) -> None:
+        _kill_guests(host, server_id)
+
+    def _programs(
+        self, service: str, host: str | None
+    ) -> list[programs.Program]:
+        if service == 'nova-conductor':
+            return nova.conductors(self._lab)
+        if service == 'rabbitmq':
+            return [infrastructure.messages(self._lab)]
+        if service == 'glance':
+            return glance.programs_of(self._lab)
+        assert host is not None
+        make = {'nova-compute': nova.compute,
+                'libvirtd': hypervisors.libvirtd}[service]
+        return [make(self._lab, topology.compute(host))]
+
+    @contextlib.contextmanager
+    def killed(
+        self, service: str, host: str | None = None
+    ) -> abc.Iterator[None]:
+        found = self._programs(service, host)
+        for program in found:
+            programs.Supervisor(self._lab.where).kill(program.name)
+        try:
+            yield
+        finally:
+            nova.start_anew(self._lab, topology.CELLS, *found)
+            # A compute service that has lost libvirt disables itself.
+            expect.wait_for(
+                'compute services that are enabled', self._disabled,
+                lambda disabled: not disabled)
+
+    def _disabled(self) -> list[str]:
+        """The hosts whose compute services are disabled."""
+        return [service.host for service in self.connect().compute.services(
+            binary='nova-compute') if service.status != 'enabled']
+
+    def disk_full(
+        self, host: str
+    ) -> contextlib.AbstractContextManager[None]:
+        if self.shared_files():
+            raise cloud.CannotTell('its hosts share their files')
+        return self._full_disk(host)
+
+    @contextlib.contextmanager
+    def _full_disk(self, host: str) -> abc.Iterator[None]:
+        disk = self._lab.where.lab / f'full-{host}'
+        instances = str(self._lab.where.here / 'instances')
+        run = functools.partial(subprocess.run, check=True)
+        with disk.open('wb') as file:
+            file.truncate(_FULL)
+        run(['mkfs.ext4', '-q', '-m', '0', str(disk)])
+        enter = machine.enter(host)
+        run([*enter, 'mount', '-o', 'loop', str(disk), instances])
+        try:
+            seen = os.statvfs(self._lab.instances_directory(host))
+            run([*enter, 'fallocate', '--length',
+                 str(seen.f_bavail * seen.f_frsize - _LEFT),
+                 f'{instances}/filler'])
+            yield
+        finally:
+            run([*enter, 'umount', '--lazy', instances])
+            disk.unlink()
 
     @contextlib.contextmanager
     def incapable(self, *hosts: str) -> abc.Iterator[None]:

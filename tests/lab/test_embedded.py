@@ -235,6 +235,52 @@ def test_audit_tells_and_deletes_what_no_server_uses(cloud, hosts, server):
     assert list(server.allocations()) == [hosts[0]]
 
 
+def test_unreachable_hypervisor_fails_moves_to_it(cloud, hosts, server):
+    with cloud.killed('libvirtd', hosts[1]):
+        server.live_migrate(hosts[1], LIVE_MIGRATE)
+        server.wait_for_migration('failed')
+    server.wait_for_status('ACTIVE')
+    with cloud.migration_held(server.id) as migration:
+        server.live_migrate(hosts[1], LIVE_MIGRATE)
+        migration.wait_until_running()
+        with cloud.killed('libvirtd', hosts[1]):
+            server.wait_for_migration('failed')
+    server.wait_for_status('ACTIVE')
+    assert places(cloud, server) == [GUEST, None]
+    server.live_migrate(hosts[1], LIVE_MIGRATE)
+    server.wait_for_migration('completed')
+
+
+def test_guest_that_is_killed_does_not_move(cloud, hosts, server):
+    with cloud.migration_held(server.id) as migration:
+        server.live_migrate(hosts[1], LIVE_MIGRATE)
+        migration.wait_until_running()
+        cloud.kill_guest(hosts[0], server.id)
+        server.wait_for_migration('failed')
+    assert places(cloud, server) == [
+        cloud_api.Guest(False, ('disk',)), None]
+
+
+def test_no_server_boots_without_the_image_service(cloud, hosts):
+    with cloud.killed('glance'):
+        with expect.refused(500):
+            servers.boot(cloud, hosts[0])
+    servers.boot(cloud, hosts[0]).delete()
+
+
+@pytest.mark.parametrize('ask', [
+    lambda cloud: cloud.cached_images('node1'),
+    lambda cloud: cloud.copy_held('node1'),
+    lambda cloud: cloud.disk_full('node1'),
+    lambda cloud: cloud.killed('nova-compute', 'node1'),
+    lambda cloud: cloud.killed('nova-conductor'),
+    lambda cloud: cloud.killed('rabbitmq'),
+])
+def test_faults_of_real_services_cannot_be_told(cloud, ask):
+    with pytest.raises(cloud_api.CannotTell):
+        ask(cloud)
+
+
 def test_nothing_leaks_from_one_cloud_to_the_next(make):
     machine = os.uname()
     with make() as first:

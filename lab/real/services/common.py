@@ -23,6 +23,7 @@ import sys
 from openstack import connection
 
 from lab.real import layout
+from lab.real import machine
 from lab.real import oslo
 from lab.real import settings as lab_settings
 from lab.real import topology
@@ -56,11 +57,17 @@ class Lab:
         path.mkdir(exist_ok=True)
         return path
 
+    def instances_directory(self, host: str) -> pathlib.Path:
+        """The directory of all servers on a host, from on the controller.
+
+        As the host itself has it mounted now.
+        """
+        path = self.where.here / 'instances'
+        return machine.files(host) / path.relative_to('/')
+
     def server_directory(self, host: str, server_id: str) -> pathlib.Path:
         """The directory of a server on a host, from on the controller."""
-        if self.settings.shared:
-            return self.where.shared / server_id
-        return self.where.host(host) / 'instances' / server_id
+        return self.instances_directory(host) / server_id
 
     def database(self, name: str) -> str:
         """The URL of a database."""
