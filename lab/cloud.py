@@ -203,6 +203,15 @@ class Cloud(Protocol):
             without
         """
 
+    def frozen(
+        self, service: str, host: str
+    ) -> AbstractContextManager[None]:
+        """Let a service of a host hang, until exit.
+
+        :param service: 'nova-compute' or 'libvirtd'
+        :raises CannotTell: if the cloud has no such service
+        """
+
     def disk_full(self, host: str) -> AbstractContextManager[None]:
         """Leave a host next to no space for the disks of servers.
 

@@ -222,6 +222,11 @@ class EmbeddedCloud:
             return self._services.images_unreachable()
         raise cloud.CannotTell('its services are one process')
 
+    def frozen(
+        self, service: str, host: str
+    ) -> contextlib.AbstractContextManager[None]:
+        raise cloud.CannotTell('its services are one process')
+
     def disk_full(
         self, host: str
     ) -> contextlib.AbstractContextManager[None]:

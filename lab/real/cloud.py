@@ -178,7 +178,9 @@ class _Held:
         try:
             return bool(self._domain.isActive())
         except libvirt.libvirtError as exc:
-            if exc.get_error_code() != libvirt.VIR_ERR_NO_DOMAIN:
+            # A libvirt that dies takes what it held with it.
+            if (exc.get_error_code() != libvirt.VIR_ERR_NO_DOMAIN and
+                    self._domain.connect().isAlive()):
                 raise
             return False
 
@@ -439,6 +441,16 @@ class RealCloud:
 
     def kill_guest(self, host: str, server_id: str) -> None:
         _kill_guests(host, server_id)
+
+    @contextlib.contextmanager
+    def frozen(self, service: str, host: str) -> abc.Iterator[None]:
+        supervisor = programs.Supervisor(self._lab.where)
+        (program,) = self._programs(service, host)
+        supervisor.freeze(program.name)
+        try:
+            yield
+        finally:
+            supervisor.thaw(program.name)
 
     def _programs(
         self, service: str, host: str | None

@@ -243,6 +243,21 @@ class Supervisor:
             if exc.faultCode != supervisor_xmlrpc.Faults.NOT_RUNNING:
                 raise
 
+    def freeze(self, name: str) -> int:
+        """Let a program hang, with all that it runs.
+
+        :returns: the process group of the program
+        """
+        # Fails if it does not run, and has no process group then.
+        self._server.signalProcess(name, 'STOP')
+        group = self._server.getProcessInfo(name)['pid']
+        os.killpg(group, signal.SIGSTOP)
+        return group
+
+    def thaw(self, name: str) -> None:
+        """Let a program that hangs go on."""
+        os.killpg(self._server.getProcessInfo(name)['pid'], signal.SIGCONT)
+
     def kill(self, name: str) -> None:
         """Kill a program and all that it runs; it is not started again.
 
@@ -250,9 +265,7 @@ class Supervisor:
         """
         # One that dies before it is told to stop would be started again, and
         # one that is told to stop would do more than die.
-        self._server.signalProcess(name, 'STOP')
-        group = self._server.getProcessInfo(name)['pid']
-        os.killpg(group, signal.SIGSTOP)
+        group = self.freeze(name)
         self._server.stopProcess(name, False)
         os.killpg(group, signal.SIGKILL)
         expect.wait_for(

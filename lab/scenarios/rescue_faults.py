@@ -414,6 +414,36 @@ def destination_compute_killed_moving(
     story.end()
 
 
+def conductors_killed_checking(
+    cloud: cloud_api.Cloud, step: scenarios.Step
+) -> None:
+    """The conductors die before the migration begins: the server stays
+
+    No service knows of it then. The source's nova-compute takes it back when
+    it is started anew.
+    """
+    source, destination = cloud.hosts()[:2]
+    down = cloud.killed('nova-conductor')
+    hanging = cloud.frozen('nova-compute', destination)
+    compute_down = cloud.killed('nova-compute', source)
+    story = _Story(cloud, step)
+    with contextlib.ExitStack() as stack:
+        with hanging:
+            with step(f'live-migrate it to {destination}, whose nova-compute '
+                      'does not answer'):
+                story.server.live_migrate(destination)
+                expect.wait_for(
+                    'migration', story.server.migrations, bool)
+            with step('kill the conductors'):
+                stack.enter_context(down)
+        with step('end both'):
+            stack.close()
+    with story.fault(f'kill nova-compute on {source}', compute_down):
+        pass
+    story.check_failed()
+    story.end()
+
+
 def conductors_killed(cloud: cloud_api.Cloud, step: scenarios.Step) -> None:
     """No conductor is there while the guest moves: the migration completes"""
     down = cloud.killed('nova-conductor')

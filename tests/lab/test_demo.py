@@ -39,6 +39,7 @@ BEYOND = {
     'source-compute-dead-at-the-end', 'destination-compute-killed-copying',
     'destination-compute-killed-moving',
     'destination-compute-dead-at-the-end', 'conductors-killed',
+    'conductors-killed-checking',
     'message-queue-killed'}
 
 RUN = 'import runpy; runpy.run_module("lab", run_name="__main__")'

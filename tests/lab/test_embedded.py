@@ -272,6 +272,7 @@ def test_no_server_boots_without_the_image_service(cloud, hosts):
     lambda cloud: cloud.cached_images('node1'),
     lambda cloud: cloud.copy_held('node1'),
     lambda cloud: cloud.disk_full('node1'),
+    lambda cloud: cloud.frozen('nova-compute', 'node1'),
     lambda cloud: cloud.killed('nova-compute', 'node1'),
     lambda cloud: cloud.killed('nova-conductor'),
     lambda cloud: cloud.killed('rabbitmq'),
