@@ -312,12 +312,19 @@ def hypervisor_killed(cloud: cloud_api.Cloud, step: scenarios.Step) -> None:
 def source_hypervisor_killed(
     cloud: cloud_api.Cloud, step: scenarios.Step
 ) -> None:
-    """The source's libvirt dies as memory is copied: the server stays"""
-    down = cloud.killed('libvirtd', cloud.hosts()[0])
+    """The source's libvirt dies as memory is copied: the server stays
+
+    It is taken back when nova-compute there is started anew.
+    """
+    source = cloud.hosts()[0]
+    down = cloud.killed('libvirtd', source)
+    compute_down = cloud.killed('nova-compute', source)
     story = _Story(cloud, step)
     with story.memory_held():
-        with story.fault(f'kill libvirtd on {story.source}', down):
+        with story.fault(f'kill libvirtd on {source}', down):
             pass
+    with story.fault(f'kill nova-compute on {source}', compute_down):
+        pass
     story.check_failed()
     story.end()
 
