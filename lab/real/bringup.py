@@ -23,6 +23,7 @@ import subprocess
 from lab.real import accounts
 from lab.real import images as lab_images
 from lab.real import programs
+from lab.real.services import ceph
 from lab.real.services import common
 from lab.real.services import glance
 from lab.real.services import hypervisor
@@ -40,7 +41,7 @@ Step = abc.Callable[[str], contextlib.AbstractContextManager[None]]
 _KEPT = 4
 
 _MODULES = (infrastructure, keystone, glance, placement, neutron, nova,
-            hypervisor)
+            hypervisor, ceph)
 
 
 def all_programs(lab: common.Lab) -> list[programs.Program]:
@@ -49,8 +50,8 @@ def all_programs(lab: common.Lab) -> list[programs.Program]:
         *infrastructure.stores(lab), *neutron.network(lab),
         *(program for compute in topology.COMPUTES
           for program in neutron.switches(lab, compute)),
-        *hypervisor.programs_of(lab), *keystone.programs_of(lab),
-        *_rest(lab)]
+        *hypervisor.programs_of(lab), *ceph.programs_of(lab),
+        *keystone.programs_of(lab), *_rest(lab)]
 
 
 def _rest(lab: common.Lab) -> list[programs.Program]:
@@ -94,6 +95,9 @@ def bring_up(
         for compute in topology.COMPUTES:
             neutron.wire(lab, compute)
         hypervisor.check_ssh(lab)
+    if ceph.enabled(lab):
+        with step('start Ceph and make a pool'):
+            ceph.start(lab, supervisor)
     _make_tables(lab, step)
     with step('start Keystone and make accounts'):
         keystone.bootstrap(lab)

@@ -182,6 +182,11 @@ def _add_variants(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         '--shared', action='store_true',
         help='let all hosts share the directory of their guests\' disks')
+    command.add_argument(
+        '--with', dest='extras', metavar='EXTRA', action='append', default=[],
+        choices=lab_settings.EXTRAS,
+        help='ceph: keep the disks of the guests of cell1 in Ceph, as images '
+        'in RBD')
 
 
 @contextlib.contextmanager
@@ -318,7 +323,7 @@ def _start(args: argparse.Namespace) -> bool:
         subprocess.run(
             [sys.executable, '-m', 'series', 'build'], check=True)
         nova = str(layout.ROOT / 'build' / 'nova')
-    settings = lab_settings.draw(nova, args.shared)
+    settings = lab_settings.draw(nova, args.shared, args.extras)
     settings.save(WHERE)
     lab = common.Lab(WHERE, settings)
     with say.step('make guest images'):

@@ -51,6 +51,14 @@ class Layout:
         return self.lab / 'conf'
 
     @property
+    def ceph(self) -> pathlib.Path:
+        """Configuration and keys of Ceph's clients, if the lab has Ceph.
+
+        In the mount namespace of every host this is also /etc/ceph.
+        """
+        return self.conf / 'ceph'
+
+    @property
     def run(self) -> pathlib.Path:
         """Sockets and process ids."""
         return self.lab / 'run'

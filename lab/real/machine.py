@@ -206,6 +206,8 @@ def furnish(where: layout.Layout, name: str) -> None:
     _run('ip', 'link', 'set', 'lo', 'up')
     _run('mount', '-t', 'sysfs', 'sysfs', '/sys')
     _bind(where.conf / 'hosts', '/etc/hosts')
+    if where.ceph.is_dir():
+        _bind(where.ceph, '/etc/ceph')
     if name == topology.CONTROLLER.name:
         return
     _run('mount', '-t', 'tmpfs', 'tmpfs', '/run')

@@ -12,12 +12,16 @@
 
 """What one lab is made of: drawn anew for every lab."""
 
+from collections import abc
 import dataclasses
 import json
 import secrets
 import socket
 
 from lab.real import layout
+
+#: What a lab has only if asked to.
+EXTRAS = ('ceph',)
 
 #: The services that answer HTTP, with the port that each is known by.
 APIS = {
@@ -40,6 +44,8 @@ class Settings:
     nova: str | None
     #: whether all hosts have one directory for the disks of their guests
     shared: bool
+    #: which of `EXTRAS` it has
+    extras: list[str]
 
     def save(self, where: layout.Layout) -> None:
         where.settings.touch(mode=0o600)
@@ -62,7 +68,9 @@ def _free_ports(count: int) -> list[int]:
             each.close()
 
 
-def draw(nova: str | None, shared: bool) -> Settings:
+def draw(
+    nova: str | None, shared: bool, extras: abc.Iterable[str] = ()
+) -> Settings:
     """Settings for a new lab."""
     accounts = (
         'admin', 'member', 'reader', 'database', 'messages', 'keystone',
@@ -71,4 +79,4 @@ def draw(nova: str | None, shared: bool) -> Settings:
     return Settings(
         passwords={name: secrets.token_urlsafe(18) for name in accounts},
         ports=dict(zip(public, _free_ports(len(public)), strict=True)),
-        nova=nova, shared=shared)
+        nova=nova, shared=shared, extras=sorted(set(extras)))

@@ -61,7 +61,8 @@ def test_lab_that_did_not_come_up_whole(capsys, monkeypatch, where):
     monkeypatch.setattr(machine, 'pid', lambda where: 1)
     where.lab.mkdir(parents=True)
     where.settings.write_text(
-        '{"passwords": {}, "ports": {}, "nova": null, "shared": false}')
+        '{"passwords": {}, "ports": {}, "nova": null, "shared": false, '
+        '"extras": []}')
     assert commands.main(['env']) == 1
     assert 'whole' in told(capsys)
 

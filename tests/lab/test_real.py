@@ -14,7 +14,9 @@
 
 import configparser
 import functools
+import importlib.machinery
 import os
+import pathlib
 import shlex
 import socket
 
@@ -24,13 +26,18 @@ from lab.real import bringup
 from lab.real import layout
 from lab.real import oslo
 from lab.real import programs
+from lab.real.services import ceph
+from lab.real.services import common
+from lab.real.services import nova
 from lab.real import settings
+from lab.real import topology
 
 
 def test_settings_are_drawn_anew_and_come_back(tmp_path):
     where = layout.Layout(tmp_path)
     where.lab.mkdir()
-    one, other = settings.draw(None, False), settings.draw('tree', True)
+    one, other = settings.draw(None, False), settings.draw(
+        'tree', True, ['ceph', 'ceph'])
     assert len({*one.passwords.values(), *other.passwords.values()}) == (
         2 * len(one.passwords))
     assert len(set(other.ports.values())) == len(other.ports)
@@ -39,6 +46,7 @@ def test_settings_are_drawn_anew_and_come_back(tmp_path):
             free.bind(('127.0.0.1', port))
     other.save(where)
     assert settings.Settings.load(where) == other
+    assert (one.extras, other.extras) == ([], ['ceph'])
     assert where.settings.stat().st_mode & 0o777 == 0o600
 
 
@@ -134,3 +142,50 @@ def test_tables_that_were_used_last_are_kept(tmp_path):
     (tmp_path / 'images').mkdir()
     bringup._prune(tmp_path)
     assert set(tmp_path.iterdir()) == {*paths[2:], tmp_path / 'images'}
+
+
+def a_lab(tmp_path, *extras):
+    where = layout.Layout(tmp_path)
+    return common.Lab(where, settings.draw('/tree', False, extras))
+
+
+def test_only_a_lab_with_ceph_knows_of_it(tmp_path):
+    without, with_ceph = a_lab(tmp_path), a_lab(tmp_path, 'ceph')
+    node1, node3 = topology.compute('node1'), topology.compute('node3')
+    assert ceph.programs_of(without) == []
+    assert ceph.nova_options(without, node1) == {}
+    assert nova.compute(without, node1).environment['PYTHONPATH'] == '/tree'
+    assert [program.name for program in ceph.programs_of(with_ceph)] == [
+        'ceph-mon', 'ceph-mgr', 'ceph-osd']
+    options = ceph.nova_options(with_ceph, node1)['libvirt']
+    assert options['images_type'] == 'rbd'
+    # The other cell keeps its disks in files.
+    assert ceph.nova_options(with_ceph, node3) == {}
+    modules = ceph.python_path(with_ceph)
+    for program, tree in ((nova.compute, ['/tree']),
+                          (nova.released_compute, [])):
+        path = program(with_ceph, node1).environment['PYTHONPATH']
+        assert path.split(os.pathsep) == [*tree, modules]
+
+
+@pytest.mark.parametrize('suffix, found', [
+    (importlib.machinery.EXTENSION_SUFFIXES[0], True),
+    ('.cpython-27-none.so', False)])
+def test_modules_of_ceph_are_for_this_python(
+    suffix, found, tmp_path, monkeypatch
+):
+    system = tmp_path / 'system'
+    system.mkdir()
+    for name in ('rados', 'rbd', 'other'):
+        (system / f'{name}{suffix}').touch()
+    monkeypatch.setattr(ceph, '_MODULES', system)
+    lab = a_lab(tmp_path, 'ceph')
+    seen = pathlib.Path(ceph.python_path(lab))
+    seen.mkdir(parents=True)
+    if found:
+        ceph.link_modules(lab)
+        assert {path.name for path in seen.iterdir()} == {
+            f'rados{suffix}', f'rbd{suffix}'}
+    else:
+        with pytest.raises(layout.Problem, match='rados'):
+            ceph.link_modules(lab)

@@ -21,6 +21,7 @@ import subprocess
 
 from lab.real import oslo
 from lab.real import programs
+from lab.real.services import ceph
 from lab.real.services import common
 from lab.real.services import infrastructure
 from lab.real.services import wsgi
@@ -137,7 +138,7 @@ def _configure_compute(
             'backend': 'nova.keymgr.conf_key_mgr.ConfKeyManager',
             'fixed_key': '0' * 64},
     }, {context: {'helper_command': helper} for context in contexts},
-        options)
+        ceph.nova_options(lab, compute), options)
 
 
 def _manage(lab: common.Lab, *arguments: str) -> str:
@@ -227,10 +228,16 @@ def _cell_conductor(lab: common.Lab, cell: str) -> programs.Program:
         f'conductor-{cell}')
 
 
+def _python_path(lab: common.Lab, tree: str) -> str:
+    """Where the compute service of a tree finds its modules."""
+    return os.pathsep.join(filter(None, (tree, ceph.python_path(lab))))
+
+
 def compute(lab: common.Lab, host: topology.Host) -> programs.Program:
     return _service(
         lab, f'nova-compute-{host.name}', 'nova-compute', _compute(host.name),
-        host.name, host.name)
+        host.name, host.name,
+        PYTHONPATH=_python_path(lab, lab.settings.nova or ''))
 
 
 def released_compute(
@@ -239,7 +246,8 @@ def released_compute(
     """The compute service of a host as released, to run in place of it."""
     return _service(
         lab, f'nova-compute-{host.name}-released', 'nova-compute',
-        _compute(host.name), host.name, host.name, PYTHONPATH='')
+        _compute(host.name), host.name, host.name,
+        PYTHONPATH=_python_path(lab, ''))
 
 
 def computes(lab: common.Lab) -> list[programs.Program]:
