@@ -132,6 +132,12 @@ class Cloud(Protocol):
         :raises CannotTell: if none is cached
         """
 
+    def images(self, server_id: str) -> set[str] | None:
+        """Names of the server's disks in storage that all hosts share.
+
+        None if its disks are files.
+        """
+
     def put_file(
         self, host: str, server_id: str, name: str, text: str
     ) -> None:

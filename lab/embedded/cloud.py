@@ -175,6 +175,9 @@ class EmbeddedCloud:
     def cached_images(self, host: str) -> dict[str, str]:
         raise cloud.CannotTell('its hosts cache no images')
 
+    def images(self, server_id: str) -> set[str] | None:
+        return None
+
     def put_file(
         self, host: str, server_id: str, name: str, text: str
     ) -> None:

@@ -36,6 +36,7 @@ from lab import expect
 from lab.real import accounts
 from lab.real import machine
 from lab.real import programs
+from lab.real.services import ceph
 from lab.real.services import common
 from lab.real.services import glance
 from lab.real.services import hypervisor as hypervisors
@@ -311,11 +312,14 @@ class RealCloud:
         hypervisor = self.hypervisor(host)
         try:
             domain = hypervisor.lookupByUUIDString(server_id)
+            # The name of an image in RBD begins with the id of the server.
             paths = etree.fromstring(domain.XMLDesc(0)).xpath(
-                'devices/disk[@device="disk"]/source/@file')
+                'devices/disk[@device="disk"]/source/@file | '
+                'devices/disk[@device="disk"]/source/@name')
             return cloud.Guest(
                 bool(domain.isActive()),
-                tuple(pathlib.PurePath(path).name for path in paths))
+                tuple(pathlib.PurePath(path).name.removeprefix(
+                    f'{server_id}_') for path in paths))
         except libvirt.libvirtError as exc:
             if exc.get_error_code() != libvirt.VIR_ERR_NO_DOMAIN:
                 raise
@@ -357,6 +361,13 @@ class RealCloud:
                 found[path.name] = hashlib.file_digest(
                     file, 'sha256').hexdigest()
         return found
+
+    def images(self, server_id: str) -> set[str] | None:
+        if not ceph.enabled(self._lab):
+            return None
+        prefix = f'{server_id}_'
+        return {name.removeprefix(prefix) for name in ceph.images()
+                if name.startswith(prefix)}
 
     def put_file(
         self, host: str, server_id: str, name: str, text: str

@@ -19,13 +19,20 @@ from lab import scenarios
 from lab import server as servers
 
 
+def _stored(
+    cloud: cloud_api.Cloud, server: servers.Server, host: str
+) -> set[str]:
+    """Names of the files and images of a server that is on a host."""
+    return cloud.files(host, server.id) | (cloud.images(server.id) or set())
+
+
 def rescue_and_unrescue(cloud: cloud_api.Cloud, step: scenarios.Step) -> None:
     """Rescue saves no file, and unrescue brings the server's own disks back"""
     host = cloud.hosts()[0]
     with step(f'boot a server on {host}'):
         server = servers.boot(cloud, host)
         guest = cloud.guest(host, server.id)
-        files = cloud.files(host, server.id)
+        stored = _stored(cloud, server, host)
 
     with step('rescue it with another image'):
         server.rescue()
@@ -40,8 +47,8 @@ def rescue_and_unrescue(cloud: cloud_api.Cloud, step: scenarios.Step) -> None:
 
     with step('no unrescue.xml ties the server to the host'):
         expect.equal(
-            'the new files of the server',
-            cloud.files(host, server.id) - files, {'disk.rescue'})
+            'what is stored for the server anew',
+            _stored(cloud, server, host) - stored, {'disk.rescue'})
 
     with step('unrescue it'):
         server.unrescue()
@@ -49,7 +56,8 @@ def rescue_and_unrescue(cloud: cloud_api.Cloud, step: scenarios.Step) -> None:
     with step('its guest is as it was, and nothing of the rescue is left'):
         expect.equal('the guest', cloud.guest(host, server.id), guest)
         expect.equal(
-            'the files of the server', cloud.files(host, server.id), files)
+            'what is stored for the server', _stored(cloud, server, host),
+            stored)
 
     with step('delete it'):
         server.delete()
@@ -63,7 +71,7 @@ def rescued_before_upgrade(
     with step(f'boot a server on {host} and rescue it'):
         server = servers.boot(cloud, host)
         guest = cloud.guest(host, server.id)
-        files = cloud.files(host, server.id)
+        stored = _stored(cloud, server, host)
         server.rescue()
 
     with step('put an unrescue.xml there that no guest could start from'):
@@ -76,7 +84,8 @@ def rescued_before_upgrade(
 
     with step('the file is gone'):
         expect.equal(
-            'the files of the server', cloud.files(host, server.id), files)
+            'what is stored for the server', _stored(cloud, server, host),
+            stored)
 
     with step('delete it'):
         server.delete()

@@ -60,6 +60,7 @@ class _Story:
             self.server = servers.boot(
                 cloud, host, image, flavor, config_drive)
             self._own = self._guest_disks()
+            self._images = cloud.images(self.server.id)
         with step('its guest runs and writes a marker to each disk'):
             self._boot(booted, 'disk')
 
@@ -112,6 +113,7 @@ class _Story:
         # Where there are no real guests, this is all that is heard of one.
         before = guests.State()
         source = self.server.host()
+        images = self._cloud.images(self.server.id)
         files = self._files(source)
         with self._step('its guest tells how long it has been up'):
             before = guests.ask(self._cloud, self.server.id)
@@ -138,6 +140,8 @@ class _Story:
                 expect.equal(
                     'its files', self._cloud.files(source, self.server.id),
                     set())
+            expect.equal(
+                'its images', self._cloud.images(self.server.id), images)
 
     def _files(self, host: str) -> set[str]:
         return self._cloud.files(host, self.server.id) - {_UNUSED}
@@ -169,6 +173,9 @@ class _Story:
             self.server.unrescue()
             expect.equal('the host of the server', self.server.host(), host)
             expect.equal('its disks', self._guest_disks(), self._own)
+            expect.equal(
+                'its images', self._cloud.images(self.server.id),
+                self._images)
             expect.equal(
                 'what is left of the rescue',
                 {file for file in self._cloud.files(host, self.server.id)

@@ -35,6 +35,15 @@ def _rescued(
     return server
 
 
+def _check_images(
+    cloud: cloud_api.Cloud, server: servers.Server, guest: cloud_api.Guest
+) -> None:
+    """The server has the images of its guest, if its disks are images."""
+    images = cloud.images(server.id)
+    if images is not None:
+        expect.equal('its images', images, set(guest.disks))
+
+
 def _check_place(
     cloud: cloud_api.Cloud, server: servers.Server, host: str
 ) -> None:
@@ -46,6 +55,7 @@ def _check_place(
         expect.equal(
             f'the guest on {name}', cloud.guest(name, server.id),
             _RESCUE_GUEST if name == host else None)
+    _check_images(cloud, server, _RESCUE_GUEST)
     expect.equal(
         'the hosts whose resources the server uses',
         set(server.allocations()), {host})
@@ -80,6 +90,7 @@ def _unrescue(
         server.unrescue()
         expect.equal(
             f'the guest on {host}', cloud.guest(host, server.id), _GUEST)
+        _check_images(cloud, server, _GUEST)
         expect.equal('the host of the server', server.host(), host)
     with step('delete it'):
         server.delete()
