@@ -23,6 +23,7 @@ _SERVICES = {
     'placement': ('placement', ''),
     'neutron': ('network', ''),
     'nova': ('compute', '/v2.1'),
+    'cinder': ('block-storage', '/v3'),
 }
 
 #: Projects of the users of the lab; the operator is in the first as well.
@@ -41,13 +42,15 @@ def create(lab: common.Lab) -> None:
         name='service')
     service_project = identity.create_project(
         name='service', domain_id=domain)
-    for name in ('glance', 'placement', 'neutron', 'nova'):
+    services = {name: service for name, service in _SERVICES.items()
+                if name in lab.settings.ports}
+    for name in services:
         user = identity.create_user(
             name=name, password=lab.password(name), domain_id=domain)
         for role in (roles['admin'], service_role):
             identity.assign_project_role_to_user(
                 service_project, user, role)
-    for name, (kind, path) in _SERVICES.items():
+    for name, (kind, path) in services.items():
         service = identity.create_service(name=name, type=kind)
         for interface, url in (
                 ('public', lab.public(name, path)),

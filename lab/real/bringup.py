@@ -24,6 +24,7 @@ from lab.real import accounts
 from lab.real import images as lab_images
 from lab.real import programs
 from lab.real.services import ceph
+from lab.real.services import cinder
 from lab.real.services import common
 from lab.real.services import glance
 from lab.real.services import hypervisor
@@ -41,7 +42,7 @@ Step = abc.Callable[[str], contextlib.AbstractContextManager[None]]
 _KEPT = 4
 
 _MODULES = (infrastructure, keystone, glance, placement, neutron, nova,
-            hypervisor, ceph)
+            hypervisor, ceph, cinder)
 
 
 def all_programs(lab: common.Lab) -> list[programs.Program]:
@@ -60,7 +61,8 @@ def _rest(lab: common.Lab) -> list[programs.Program]:
         infrastructure.gateway(lab), neutron.northd(lab),
         *placement.programs_of(lab), *nova.apis(lab),
         *nova.controllers(lab), *nova.computes(lab),
-        *glance.programs_of(lab), *neutron.programs_of(lab),
+        *glance.programs_of(lab), *cinder.programs_of(lab),
+        *neutron.programs_of(lab),
         *neutron.controllers(lab)]
 
 
@@ -128,13 +130,14 @@ def _make_tables(lab: common.Lab, step: Step) -> None:
     with step('make the tables of all services'):
         with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
             for done in [pool.submit(module.sync, lab) for module in (
-                    nova, neutron, keystone, glance, placement)]:
+                    nova, neutron, keystone, glance, placement, cinder)]:
                 done.result()
         new = kept.with_suffix('.new')
         with new.open('w') as statements:
             subprocess.run(
                 ['mariadb-dump', options, '--databases',
-                 *infrastructure.DATABASES], stdout=statements, check=True)
+                 *infrastructure.databases(lab)],
+                stdout=statements, check=True)
         new.replace(kept)
         _prune(lab.where.cache)
 
@@ -149,7 +152,7 @@ def _prune(cache: pathlib.Path) -> None:
 
 def _state_of_code(lab: common.Lab) -> str:
     """Stands for the code that makes the tables."""
-    seen = hashlib.sha256()
+    seen = hashlib.sha256(' '.join(infrastructure.databases(lab)).encode())
     for line in subprocess.run(
             [common.tool('pip'), 'freeze'], capture_output=True, text=True,
             check=True).stdout.splitlines():

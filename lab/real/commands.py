@@ -186,7 +186,7 @@ def _add_variants(command: argparse.ArgumentParser) -> None:
         '--with', dest='extras', metavar='EXTRA', action='append', default=[],
         choices=lab_settings.EXTRAS,
         help='ceph: keep the disks of the guests of cell1 in Ceph, as images '
-        'in RBD')
+        'in RBD; cinder: that, and Cinder with volumes there')
 
 
 @contextlib.contextmanager

@@ -21,7 +21,7 @@ import socket
 from lab.real import layout
 
 #: What a lab has only if asked to.
-EXTRAS = ('ceph',)
+EXTRAS = ('ceph', 'cinder')
 
 #: The services that answer HTTP, with the port that each is known by.
 APIS = {
@@ -31,6 +31,7 @@ APIS = {
     'neutron': 9696,
     'nova': 8774,
     'metadata': 8775,
+    'cinder': 8776,
 }
 
 
@@ -72,11 +73,15 @@ def draw(
     nova: str | None, shared: bool, extras: abc.Iterable[str] = ()
 ) -> Settings:
     """Settings for a new lab."""
+    extras = set(extras)
+    if 'cinder' in extras:
+        extras.add('ceph')
     accounts = (
         'admin', 'member', 'reader', 'database', 'messages', 'keystone',
-        'glance', 'placement', 'neutron', 'nova', 'metadata')
-    public = [name for name in APIS if name != 'metadata']
+        'glance', 'placement', 'neutron', 'nova', 'cinder', 'metadata')
+    public = [name for name in APIS if name != 'metadata'
+              and (name in extras or name not in EXTRAS)]
     return Settings(
         passwords={name: secrets.token_urlsafe(18) for name in accounts},
         ports=dict(zip(public, _free_ports(len(public)), strict=True)),
-        nova=nova, shared=shared, extras=sorted(set(extras)))
+        nova=nova, shared=shared, extras=sorted(extras))

@@ -27,7 +27,9 @@ from lab.real import layout
 from lab.real import oslo
 from lab.real import programs
 from lab.real.services import ceph
+from lab.real.services import cinder
 from lab.real.services import common
+from lab.real.services import infrastructure
 from lab.real.services import nova
 from lab.real import settings
 from lab.real import topology
@@ -166,6 +168,19 @@ def test_only_a_lab_with_ceph_knows_of_it(tmp_path):
                           (nova.released_compute, [])):
         path = program(with_ceph, node1).environment['PYTHONPATH']
         assert path.split(os.pathsep) == [*tree, modules]
+
+
+def test_only_a_lab_with_cinder_has_it_and_ceph(tmp_path):
+    without, with_cinder = a_lab(tmp_path, 'ceph'), a_lab(tmp_path, 'cinder')
+    assert cinder.programs_of(without) == []
+    assert 'cinder' not in without.settings.ports
+    assert 'cinder' not in infrastructure.databases(without)
+    assert with_cinder.settings.extras == ['ceph', 'cinder']
+    assert 'cinder' in with_cinder.settings.ports
+    assert 'cinder' in infrastructure.databases(with_cinder)
+    with_cinder.where.conf.mkdir(parents=True)
+    assert [program.name for program in cinder.programs_of(with_cinder)] == [
+        'cinder', 'cinder-scheduler', 'cinder-volume']
 
 
 @pytest.mark.parametrize('suffix, found', [

@@ -28,11 +28,14 @@ from lab.real import programs
 from lab.real.services import common
 from lab.real import topology
 
-#: The cell whose hosts have it.
+#: The cell whose hosts have the disks of their guests in it.
 CELL = topology.CELLS[0]
 
 #: The pool with the disks of servers.
 POOL = 'vms'
+
+#: The pool with the volumes of Cinder.
+VOLUMES = 'volumes'
 
 #: Of the cluster, and of the secret that libvirt on each host has for it.
 _UUID = '6c616221-0000-4000-8000-0000000000ce'
@@ -57,8 +60,9 @@ _ACCOUNTS = {
         'osd': 'allow *'},
     'client.admin': {'mon': 'allow *', 'mgr': 'allow *', 'osd': 'allow *'},
     'client.nova': {
-        'mon': 'profile rbd', 'mgr': f'profile rbd pool={POOL}',
-        'osd': f'profile rbd pool={POOL}'},
+        'mon': 'profile rbd', **{
+            daemon: f'profile rbd pool={POOL}, profile rbd pool={VOLUMES}'
+            for daemon in ('mgr', 'osd')}},
 }
 
 #: Where Debian has the Python modules of Ceph, which no index of packages has.
@@ -207,7 +211,7 @@ def _has_room(lab: common.Lab) -> bool:
 
 
 def start(lab: common.Lab, supervisor: programs.Supervisor) -> None:
-    """Start Ceph, make the pool, and give libvirt the key to it.
+    """Start Ceph, make the pools, and give libvirt the key to them.
 
     :raises lab.real.layout.Problem: if it does not come up
     """
@@ -218,12 +222,13 @@ def start(lab: common.Lab, supervisor: programs.Supervisor) -> None:
     supervisor.start(_monitor(lab))
     lab.call('ceph', 'osd', 'new', _OSD_UUID, '0')
     lab.call('ceph-osd', '--mkfs', '--id', '0', '--osd-uuid', _OSD_UUID)
-    lab.call('ceph', 'osd', 'pool', 'create', POOL, '8')
+    for pool in (POOL, VOLUMES):
+        lab.call('ceph', 'osd', 'pool', 'create', pool, '8')
     supervisor.start(*_daemons(lab))
-    lab.call('rbd', 'pool', 'init', POOL)
+    for pool in (POOL, VOLUMES):
+        lab.call('rbd', 'pool', 'init', pool)
     for compute in topology.COMPUTES:
-        if compute.cell == CELL:
-            _tell_libvirt(lab, compute)
+        _tell_libvirt(lab, compute)
 
 
 def _tell_libvirt(lab: common.Lab, compute: topology.Compute) -> None:
@@ -241,6 +246,13 @@ def nova_options(lab: common.Lab, compute: topology.Compute) -> oslo.Options:
         'images_type': 'rbd', 'images_rbd_pool': POOL,
         'images_rbd_ceph_conf': '/etc/ceph/ceph.conf',
         'rbd_user': 'nova', 'rbd_secret_uuid': _UUID}}
+
+
+def cinder_options() -> dict[str, object]:
+    """Options by which Cinder keeps its volumes there."""
+    return {
+        'rbd_pool': VOLUMES, 'rbd_ceph_conf': '/etc/ceph/ceph.conf',
+        'rbd_user': 'nova', 'rbd_secret_uuid': _UUID}
 
 
 def images() -> list[str]:

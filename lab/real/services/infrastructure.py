@@ -22,9 +22,12 @@ from lab.real.services import common
 from lab.real import topology
 
 #: One database each; those of the cells have the cell's name.
-DATABASES = (
+_DATABASES = (
     'keystone', 'glance', 'placement', 'neutron', 'nova_api', 'nova_cell0',
     *(f'nova_{cell}' for cell in topology.CELLS))
+
+#: A database that is there if the extra of that name is.
+_OF_EXTRAS = ('cinder',)
 
 #: One for all that is not in a cell, and one for each cell.
 VIRTUAL_HOSTS = ('openstack', *topology.CELLS)
@@ -33,6 +36,12 @@ VIRTUAL_HOSTS = ('openstack', *topology.CELLS)
 _CLIENT = 'database-client.cnf'
 
 _RABBITMQ = '/usr/lib/rabbitmq/bin/rabbitmq-server'
+
+
+def databases(lab: common.Lab) -> list[str]:
+    """Names of the databases of the lab."""
+    return [*_DATABASES, *(
+        name for name in _OF_EXTRAS if name in lab.settings.extras)]
 
 
 def database_socket(lab: common.Lab) -> pathlib.Path:
@@ -55,7 +64,7 @@ def _configure_database(lab: common.Lab) -> None:
     statements = [
         f"ALTER USER root@localhost IDENTIFIED BY '{password}';",
         f"CREATE USER openstack@'%' IDENTIFIED BY '{password}';"]
-    for name in DATABASES:
+    for name in databases(lab):
         statements += [
             f'CREATE DATABASE {name} CHARACTER SET utf8mb4;',
             f"GRANT ALL ON {name}.* TO openstack@'%';"]

@@ -56,7 +56,9 @@ def _shared(lab: common.Lab) -> oslo.Options:
             'service_metadata_proxy': 'true',
             'metadata_proxy_shared_secret': lab.password('metadata')},
         'keystone': lab.client('nova'),
-        'cinder': lab.client('nova'),
+        'cinder': {
+            **lab.client('nova'),
+            'catalog_info': 'block-storage:cinder:internalURL'},
         'barbican': {'auth_endpoint': lab.internal('keystone', '/v3')},
         'cache': {
             'enabled': 'true', 'backend': 'dogpile.cache.memcached',

@@ -26,7 +26,7 @@ def _configuration(lab: common.Lab, api: str) -> pathlib.Path:
 
 def configure(
     lab: common.Lab, api: str, module: str, workers: int = 2,
-    threads: int = 4,
+    threads: int = 4, arguments: str = '',
 ) -> None:
     """Write how an API is served.
 
@@ -37,6 +37,7 @@ def configure(
     :param module: Python module with the WSGI application
     :param workers: processes that answer
     :param threads: requests that each of them answers at a time
+    :param arguments: what the application reads from its command line
     """
     options = {
         'http-socket': f'{common.CONTROLLER}:{lab_settings.APIS[api]}',
@@ -51,6 +52,8 @@ def configure(
         'disable-logging': 'true', 'start-time': '%t'}
     lines = ['[uwsgi]', f'http-socket = {lab.where.run / api}']
     lines.extend(f'{name} = {value}' for name, value in options.items())
+    if arguments:
+        lines.append(f'pyargv = {arguments}')
     _configuration(lab, api).write_text('\n'.join(lines) + '\n')
 
 
