@@ -31,7 +31,7 @@ def _rescued(
     with step(f'boot a server on {host} and rescue it'):
         server = servers.boot(cloud, host)
         server.rescue()
-        guests.settle(cloud, server.id, 'rescue')
+        guests.settle(cloud, server.id)
     return server
 
 

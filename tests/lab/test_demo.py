@@ -33,14 +33,13 @@ BEYOND = {
     'cold-migrate', 'revert-cold-migration', 'resize', 'revert-resize',
     'resize-on-host', 'revert-resize-on-host',
     'cross-cell-migrate', 'revert-cross-cell-migration', 'cross-cell-resize',
-    'revert-cross-cell-resize',
+    'revert-cross-cell-resize', 'rescued-with-kernel-and-ramdisk',
     'source-hypervisor-killed', 'destination-disk-full', 'copy-broken-off',
     'source-compute-killed-copying', 'source-compute-killed-moving',
     'source-compute-dead-at-the-end', 'destination-compute-killed-copying',
     'destination-compute-killed-moving',
     'destination-compute-dead-at-the-end', 'conductors-killed',
-    'conductors-killed-checking',
-    'message-queue-killed'}
+    'conductors-killed-checking', 'message-queue-killed'}
 
 RUN = 'import runpy; runpy.run_module("lab", run_name="__main__")'
 WITHOUT_NOVA = 'import sys; sys.modules["nova"] = None; '
