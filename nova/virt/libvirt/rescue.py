@@ -51,9 +51,11 @@ RESCUE_IMAGE_ID = 'rescue_image_id'
 its rescue disk was made from, which no other record tells."""
 
 # All that a server may own in its instance directory. What is not here, such
-# as disk.info or the console log, belongs to the host.
+# as disk.info or the console log, belongs to the host. Nor is
+# disk.swap.rescue, which a stable device rescue makes but no guest has.
 _SERVER_FILE = re.compile(
-    r'(disk(\.local|\.swap|\.config|\.eph\d+)?|kernel|ramdisk)(\.rescue)?')
+    r'disk(\.local|\.swap|\.eph\d+)|'
+    r'(disk|disk\.config|kernel|ramdisk)(\.rescue)?')
 
 
 def is_rescued(instance):
@@ -215,7 +217,8 @@ def fetch(drvr, context, instance, instance_dir, disk_info, migrate_data):
         dict), or None if there is no block migration
     :param migrate_data: LibvirtLiveMigrateData, as check_source left it
     :raises nova.exception.MigrationPreCheckError: if the source is of a
-        release that does not tell what has to be carried
+        release that does not tell what has to be carried, or if there is no
+        room for it here
     :raises oslo_concurrency.processutils.ProcessExecutionError: if a file
         cannot be copied from the source
     """
@@ -224,29 +227,57 @@ def fetch(drvr, context, instance, instance_dir, disk_info, migrate_data):
             'The source node does not support the live migration of rescued '
             'servers: its nova-compute service is not upgraded yet.'))
 
+    _check_room(instance_dir, disk_info or [])
+    types = {os.path.basename(info['path']): info['type']
+             for info in disk_info or []}
     for name in migrate_data.rescue_files:
         path = os.path.join(instance_dir, name)
-        _copy_from(instance.host, path, path)
+        # A cold migration does not compress this type either.
+        _copy_from(instance.host, path, path,
+                   compression=types.get(name) != 'qcow2')
+    image_ids = {
+        'disk': instance.image_ref,
+        'disk.rescue': instance.system_metadata.get(RESCUE_IMAGE_ID)}
     for info in disk_info or []:
         if not info['backing_file']:
             continue
         name = os.path.basename(info['path'])
         path = os.path.join(instance_dir, name)
-        if name == 'disk.rescue':
-            _cache_backing_file(drvr, context, instance, path, info)
-        elif (name in migrate_data.rescue_files and
-                info['backing_file'].startswith(('ephemeral', 'swap'))):
+        if name in image_ids:
+            _cache_backing_file(
+                drvr, context, instance, path, info, image_ids[name])
+        elif info['backing_file'].startswith(('ephemeral', 'swap')):
             _flatten(drvr, instance, path, info)
 
 
+def _check_room(instance_dir, disk_info):
+    """Check that the destination can hold the disks before any is copied.
+
+    No flavor, and so no scheduler, counts the rescue disk.
+
+    :raises nova.exception.MigrationPreCheckError: if there is less space than
+        the disks take up at the source
+    """
+    needed = sum(info['disk_size'] for info in disk_info)
+    stats = os.statvfs(instance_dir)
+    free = stats.f_bavail * stats.f_frsize
+    if needed > free:
+        raise exception.MigrationPreCheckError(reason=_(
+            'The disks of the rescued server take up %(needed)d bytes, but '
+            'the destination node %(node)s has only %(free)d bytes free.'
+        ) % {'needed': needed, 'node': CONF.host, 'free': free})
+
+
 def _flatten(drvr, instance, path, info):
-    """Make a disk that was copied independent of its backing file.
+    """Make an ephemeral or swap disk that has no backing file.
 
-    Nova formats the backing file of an ephemeral or swap disk on each host
-    anew. The one that this host has, or would make, is not the one that the
-    disk was written on.
+    Nova formats the backing file of such a disk on each host anew. The one
+    that this host has, or would make, is not the one that the disk was written
+    on. So the disk takes up what is in the backing file at the source. If it
+    is one that the block job copies, then the job puts on top of that what the
+    disk itself has at the source.
 
-    :param path: the copy on this host (str)
+    :param path: the disk on this host; made if it was not copied (str)
     :param info: its entry in what get_instance_disk_info told (dict), which
         tells of no backing file from then on
     """
@@ -256,9 +287,14 @@ def _flatten(drvr, instance, path, info):
         os.path.join(drvr.image_cache_manager.cache_dir, info['backing_file']),
         backing_file)
     try:
-        processutils.execute(
-            'qemu-img', 'rebase', '-f', 'qcow2', '-u', '-F', 'raw',
-            '-b', backing_file, path)
+        if os.path.exists(path):
+            processutils.execute(
+                'qemu-img', 'rebase', '-f', 'qcow2', '-u', '-F', 'raw',
+                '-b', backing_file, path)
+        else:
+            libvirt_utils.create_image(
+                path, 'qcow2', info['virt_disk_size'],
+                backing_file=backing_file, safe=True)
         processutils.execute(
             'qemu-img', 'rebase', '-f', 'qcow2', '-b', '', path)
     finally:
@@ -266,15 +302,17 @@ def _flatten(drvr, instance, path, info):
     info['backing_file'] = ''
 
 
-def _cache_backing_file(drvr, context, instance, path, info):
-    """Put the backing file of a rescue disk in the image cache of this host.
+def _cache_backing_file(drvr, context, instance, path, info, image_id):
+    """Put the backing file of a disk in the image cache of this host.
 
     A file in the cache is named after the image it was made from, so the name
     tells whether an image is the right one. Any other must not get there
     under that name: all servers of this image on this host would run from it.
+
+    :param image_id: the image that the disk should be of, or None if it is
+        not known (str)
     """
     cache_name = os.path.basename(info['backing_file'])
-    image_id = instance.system_metadata.get(RESCUE_IMAGE_ID)
 
     def fetch_image(target, **kwargs):
         if image_id and imagecache.get_cache_fname(image_id) == cache_name:
@@ -283,9 +321,14 @@ def _cache_backing_file(drvr, context, instance, path, info):
                     context, target, image_id,
                     trusted_certs=instance.trusted_certs)
                 return
-            except exception.ImageNotFound:
-                LOG.info('The rescue image %s is gone from the image service',
-                         image_id, instance=instance)
+            except Exception as e:
+                # Deleted, deactivated, or the image service is down: the
+                # source has a copy that it once got from there.
+                LOG.warning(
+                    'The image service does not give the image %(image)s, so '
+                    'it is copied from %(host)s: %(error)s',
+                    {'image': image_id, 'host': instance.host, 'error': e},
+                    instance=instance)
         _copy_from(instance.host, target, target)
 
     drvr.image_backend.by_name(instance, path).cache(
@@ -293,11 +336,16 @@ def _cache_backing_file(drvr, context, instance, path, info):
         size=info['virt_disk_size'])
 
 
-def _copy_from(host, src, dest):
+def _copy_from(host, src, dest, compression=True):
     """Copy a file from another host, whole or not at all."""
     part = dest + '.part'
     try:
-        libvirt_utils.copy_image(src=src, dest=part, host=host, receive=True)
+        libvirt_utils.copy_image(
+            src=src, dest=part, host=host, receive=True,
+            compression=compression)
+        # The source deletes its own when the guest has moved.
+        with open(part, 'rb') as copied:
+            os.fsync(copied.fileno())
         os.rename(part, dest)
         LOG.info('Copied %(bytes)d bytes of a rescued server from %(host)s '
                  'to %(path)s', {'bytes': os.path.getsize(dest),

@@ -14,7 +14,9 @@ import os
 import shutil
 from unittest import mock
 
+import ddt
 import fixtures
+from glanceclient import exc as glance_exc
 from oslo_concurrency import processutils
 from oslo_serialization import jsonutils
 from oslo_utils.fixture import uuidsentinel as uuids
@@ -268,6 +270,7 @@ class CheckSourceTest(RescueTestBase):
     def test_stable_rescue(self):
         self._write_all()
         os.unlink(self._path('disk.config.rescue'))
+        self._write(self._path('disk.swap.rescue'), '')
         self.assertEqual(
             ['disk.config', 'kernel.rescue'],
             self._files(self._stable_rescue()))
@@ -340,6 +343,7 @@ class CheckSourceTest(RescueTestBase):
         self.assertTrue(migrate_data.block_migration)
 
 
+@ddt.ddt
 class PreLiveMigrationTest(RescueTestBase):
     """What arrives at the destination before the guest moves."""
 
@@ -350,6 +354,7 @@ class PreLiveMigrationTest(RescueTestBase):
             self.useFixture(fixtures.TempDir()).path, 'instances')
         self.cache = os.path.join(self.instances_path, '_base')
         self.copy_fails = None
+        self.compressed = {}
         self.useFixture(fixtures.MockPatch(
             'nova.virt.libvirt.utils.copy_image', self._copy_image))
         self.images = {uuids.server_image: 'the image of the server',
@@ -359,9 +364,11 @@ class PreLiveMigrationTest(RescueTestBase):
         self.useFixture(fixtures.MockPatch(
             'nova.virt.libvirt.utils.create_image', self._create_image))
 
-    def _copy_image(self, src, dest, host=None, receive=False):
+    def _copy_image(self, src, dest, host=None, receive=False,
+                    compression=True):
         """Copy from the source, whose files stand under another path."""
         self.assertEqual(('source', True), (host, receive))
+        self.compressed[os.path.basename(src)] = compression
         src = src.replace(self.instances_path, self.source_path)
         if self.copy_fails and src.endswith(self.copy_fails):
             self._write(dest, 'broken off')
@@ -412,6 +419,23 @@ class PreLiveMigrationTest(RescueTestBase):
             self._pre_live_migration, self._legacy_rescue())
         self.assertNotIn('disk.swap', os.listdir(self.instance_dir))
         self.assertNotIn('disk.swap.part', os.listdir(self.instance_dir))
+
+    def test_no_room(self):
+        info = self._qcow2_disk_info(uuids.rescue_image)
+        info[1]['disk_size'] = 1 << 62
+        exc = self.assertRaises(
+            exception.MigrationPreCheckError, self._pre_live_migration,
+            self._legacy_rescue('qcow2'), info)
+        self.assertIn('bytes free', str(exc))
+        self.assertEqual(['disk.info'], os.listdir(self.instance_dir))
+
+    def test_copies_are_compressed_but_those_of_qcow2(self):
+        info = self._qcow2_disk_info(uuids.rescue_image)
+        info.append(dict(info[0], path=self._path('disk.eph0'),
+                         backing_file=''))
+        self._pre_live_migration(self._legacy_rescue('qcow2'), info)
+        self.assertFalse(self.compressed['disk.eph0'])
+        self.assertTrue(self.compressed['disk.config'])
 
     def test_source_of_an_earlier_release(self):
         exc = self.assertRaises(
@@ -481,6 +505,20 @@ class PreLiveMigrationTest(RescueTestBase):
         self._pre_live_migration(self._legacy_rescue('qcow2'), info)
         self.assertEqual('at the source', self._cached(uuids.rescue_image))
 
+    @ddt.data(
+        exception.GlanceConnectionFailed(server='glance', reason='down'),
+        exception.ImageNotAuthorized(image_id=uuids.rescue_image),
+        glance_exc.HTTPInternalServerError())
+    def test_backing_files_when_the_image_service_fails(self, error):
+        info = self._qcow2_disk_info(uuids.rescue_image)
+        self.instance.system_metadata[rescue.RESCUE_IMAGE_ID] = (
+            uuids.rescue_image)
+        with mock.patch('nova.virt.libvirt.utils.fetch_image',
+                        side_effect=error):
+            self._pre_live_migration(self._legacy_rescue('qcow2'), info)
+        self.assertEqual('at the source', self._cached(uuids.rescue_image))
+        self.assertEqual('at the source', self._cached(uuids.server_image))
+
     def test_backing_file_when_rescued_before_the_upgrade(self):
         info = self._qcow2_disk_info(uuids.rescue_image)
         self._pre_live_migration(self._legacy_rescue('qcow2'), info)
@@ -493,13 +531,39 @@ class PreLiveMigrationTest(RescueTestBase):
         self._pre_live_migration(self._legacy_rescue('qcow2'), info)
         self.assertEqual('at the source', self._cached(uuids.rescue_image))
 
-    def test_backing_file_broken_off_leaves_nothing_in_the_cache(self):
+    def test_backing_file_broken_off_does_not_get_into_the_cache(self):
         info = self._qcow2_disk_info(uuids.rescue_image)
         self.copy_fails = self.cache_name
         self.assertRaises(
             processutils.ProcessExecutionError, self._pre_live_migration,
             self._legacy_rescue('qcow2'), info)
-        self.assertEqual([], os.listdir(self.cache))
+        self.assertEqual([imagecache.get_cache_fname(uuids.server_image)],
+                         os.listdir(self.cache))
+
+    def test_ephemeral_disk_of_the_block_job_gets_its_backing_files_bytes(
+            self):
+        info = self._qcow2_disk_info(uuids.rescue_image)
+        info.append(dict(
+            info[0], path=self._path('disk.eph0'),
+            backing_file='ephemeral_1_default'))
+        self._write(os.path.join(self.cache, 'ephemeral_1_default'),
+                    'as formatted at the source')
+
+        def execute(*args):
+            self.assertEqual(
+                ('qemu-img', 'rebase', '-f', 'qcow2', '-b', '',
+                 self._path('disk.eph0')), args)
+            self.assertEqual('as formatted at the source',
+                             self._read(self._path('disk.eph0.backing')))
+            self.assertEqual('on disk.eph0.backing',
+                             self._read(self._path('disk.eph0')))
+            self._write(self._path('disk.eph0'), 'on its own')
+
+        with mock.patch.object(processutils, 'execute', execute):
+            self._pre_live_migration(self._stable_rescue(), info)
+        self.assertEqual('on its own', self._read(self._path('disk.eph0')))
+        self.assertNotIn('disk.eph0.backing', os.listdir(self.instance_dir))
+        self.assertNotIn('ephemeral_1_default', os.listdir(self.cache))
 
     def test_ephemeral_disk_is_made_independent_of_its_backing_file(self):
         info = self._qcow2_disk_info(uuids.rescue_image)

@@ -1,0 +1,336 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""What becomes of a live migration that its nova-compute no longer follows.
+
+A hypervisor migrates a guest without the help of nova-compute. When the
+service on the source ends in the middle, the guest may stay, or it may arrive
+at the destination, while the database says that it is on the source. Whoever
+started it there again would start it a second time, from disks that are out of
+date. So the source looks, when it starts, where the guest is, and then rolls
+the migration back or completes it. What it cannot tell it leaves alone, in
+the task state that keeps everybody off.
+"""
+
+from oslo_log import log as logging
+from oslo_serialization import jsonutils
+
+from nova.compute import power_state
+from nova.compute import task_states
+from nova.compute import utils as compute_utils
+from nova.compute import vm_states
+from nova import exception
+from nova.i18n import _
+from nova import objects
+from nova.objects import fields
+
+LOG = logging.getLogger(__name__)
+
+# The hypervisor of the source has not been told to migrate the guest yet.
+_GUEST_NOT_TOUCHED = ('accepted', 'queued', 'preparing')
+
+# A rollback may have been broken off after it had set the status to error.
+_UNFINISHED = _GUEST_NOT_TOUCHED + (
+    'running', 'running (post-copy)', 'post-migrating', 'error')
+
+
+def recover(manager, context, instance):
+    """Bring a live migration to an end that nobody follows any more.
+
+    Runs when the compute service of the source starts.
+
+    :param manager: the ComputeManager
+    :param context: RequestContext of an administrator
+    :param instance: an Instance of this host in the task state MIGRATING
+    :returns: True if the guest belongs to this host, so that the host may do
+        with it what it does with its instances on start. False if the guest
+        is now on the destination, or if it is not known where it is
+    """
+    try:
+        return _recover(manager, context, instance)
+    except NotImplementedError:
+        manager._reset_live_migration(context, instance)
+        return True
+    except Exception:
+        # One server must not keep the service from starting.
+        LOG.exception('A live migration has not been recovered. Remove the '
+                      'cause, then restart this service.', instance=instance)
+        return False
+
+
+def _recover(manager, context, instance):
+    job_has_ended = manager.driver.end_live_migration(instance)
+    migration = _find_migration(manager, context, instance)
+    if migration is None:
+        LOG.info('Instance found in migrating state during startup, but no '
+                 'migration of it. Resetting task_state', instance=instance)
+        instance.task_state = None
+        instance.save(expected_task_state=[task_states.MIGRATING])
+        return True
+
+    with compute_utils.EventReporter(
+            context, 'compute_recover_live_migration', manager.host,
+            instance.uuid):
+        if not job_has_ended:
+            raise exception.MigrationError(reason=_(
+                'The hypervisor of the source still migrates the guest, and '
+                'that can not be aborted. When it has ended, restart the '
+                'nova-compute service on the source.'))
+        if _is_guest_here(manager, context, instance, migration):
+            _roll_back(manager, context, instance, migration)
+            return True
+        _complete(manager, context, instance, migration)
+        return False
+
+
+def _find_migration(manager, context, instance):
+    """Find the live migration that an instance is in.
+
+    :returns: the latest unfinished one from this host, None without one
+    """
+    migrations = objects.MigrationList.get_by_filters(context, {
+        'instance_uuid': instance.uuid,
+        'source_compute': manager.host,
+        'migration_type': fields.MigrationType.LIVE_MIGRATION,
+        'status': list(_UNFINISHED)})
+    return max(migrations, key=lambda migration: migration.id, default=None)
+
+
+def _is_guest_here(manager, context, instance, migration):
+    """Tell where the guest is, now that nothing moves it any more.
+
+    :returns: True if it is on this host, False if it is on the destination
+    :raises nova.exception.MigrationError: if that cannot be told
+    """
+    here = manager._get_power_state(instance)
+    if (migration.status in _GUEST_NOT_TOUCHED or
+            here == power_state.RUNNING or
+            here == power_state.PAUSED and
+            instance.vm_state == vm_states.PAUSED):
+        return True
+
+    try:
+        there = manager.compute_rpcapi.get_guest_power_state(
+            context, instance, migration.dest_compute)
+    except Exception as e:
+        raise exception.MigrationError(reason=_(
+            'The guest does not run on the source, and the destination '
+            '%(dest)s does not tell whether it is there: %(error)s. When the '
+            'nova-compute service of the destination is up, and is not older '
+            'than that of the source, restart the one on the source.'
+        ) % {'dest': migration.dest_compute, 'error': e}) from e
+
+    if there == power_state.NOSTATE and here != power_state.NOSTATE:
+        return True
+    if here == power_state.NOSTATE and there != power_state.NOSTATE:
+        return False
+    raise exception.MigrationError(reason=_(
+        'It cannot be told which host has the current disks of the server: '
+        'its guest is in the power state %(here)s on the source, and in '
+        '%(there)s on the destination %(dest)s. Remove the wrong one from '
+        'its hypervisor, then restart the nova-compute service on the source.'
+    ) % {'here': power_state.STATE_MAP[here],
+         'there': power_state.STATE_MAP[there],
+         'dest': migration.dest_compute})
+
+
+def _migrate_data(manager, context, instance, migration):
+    """Find out anew what the source knew of a live migration."""
+    def is_on_destination(data):
+        return manager.compute_rpcapi.check_instance_shared_storage(
+            context, data, instance=instance, host=migration.dest_compute)
+
+    migrate_data = manager.driver.rebuild_live_migrate_data(
+        instance, is_on_destination)
+    migrate_data.migration = migration
+    return migrate_data
+
+
+def _migrate_data_of_rollback(manager, context, instance, migration):
+    try:
+        return _migrate_data(manager, context, instance, migration)
+    except Exception as e:
+        # What is left there the destination removes itself.
+        LOG.warning('The destination %s does not answer, its files stay: %s',
+                    migration.dest_compute, e, instance=instance)
+    migrate_data = manager.driver.rebuild_live_migrate_data(
+        instance, lambda data: True)
+    migrate_data.migration = migration
+    return migrate_data
+
+
+def _roll_back(manager, context, instance, migration):
+    """Undo at the destination and elsewhere what the migration has done."""
+    LOG.info('Rolling back the live migration %s, for the guest is still on '
+             'this host', migration.uuid, instance=instance)
+    migration.dest_compute = (
+        migration.dest_compute or _find_destination(manager, context, instance)
+    )
+    if migration.dest_compute is None:
+        # No host was selected, so none has anything that could be removed.
+        migrate_data = objects.migrate_data.LiveMigrateData(
+            migration=migration)
+    else:
+        migrate_data = _migrate_data_of_rollback(
+            manager, context, instance, migration)
+    source_bdms, changed = _source_bdms(manager, context, instance)
+    manager._rollback_live_migration(
+        context, instance, migration.dest_compute, migrate_data=migrate_data,
+        migration_status='error', source_bdms=source_bdms,
+        pre_live_migration=not changed and (
+            migration.status in _GUEST_NOT_TOUCHED or bool(source_bdms)))
+
+
+def _find_destination(manager, context, instance):
+    """Find the host that a conductor has selected but not written down.
+
+    :returns: its name, or None if the instance has no allocations there
+    """
+    allocations = manager.reportclient.get_allocations_for_consumer(
+        context, instance.uuid)
+    for provider_uuid in allocations:
+        try:
+            node = objects.ComputeNode.get_by_uuid(context, provider_uuid)
+        except exception.ComputeHostNotFound:
+            # A provider inside of a node, or shared by nodes.
+            continue
+        if node.host != manager.host:
+            return node.host
+    return None
+
+
+def _complete(manager, context, instance, migration):
+    """Do at the source what has to be done after the guest has left it."""
+    LOG.info('Completing the live migration %s, for the guest is on %s',
+             migration.uuid, migration.dest_compute, instance=instance)
+    # The devices of the instance are freed in the resource tracker, which has
+    # not yet learned of any when the service starts.
+    manager.update_available_resource(context, startup=True)
+    migrate_data = _migrate_data(manager, context, instance, migration)
+    source_bdms, _changed = _source_bdms(manager, context, instance)
+    manager._post_live_migration_update_host(
+        context, instance, migration.dest_compute,
+        block_migration=migrate_data.block_migration,
+        migrate_data=migrate_data, source_bdms=source_bdms)
+
+
+def _source_bdms(manager, context, instance):
+    """Find the volumes of an instance as this host has attached them.
+
+    The destination puts its own attachments into the block device mappings,
+    and completes them when it is prepared. Cinder still knows the others.
+
+    :returns: BlockDeviceMappingList, and whether any of its volumes is
+        attached by the destination too
+    :raises nova.exception.MigrationError: if it cannot be told which
+        attachment is the one of this host
+    """
+    bdms = objects.BlockDeviceMappingList.get_by_instance_uuid(
+        context, instance.uuid)
+    changed = False
+    for bdm in bdms:
+        if not bdm.is_volume or bdm.attachment_id is None:
+            continue
+        others = [
+            attachment for attachment in manager.volume_api.attachment_get_all(
+                context, instance_id=instance.uuid, volume_id=bdm.volume_id)
+            if attachment['id'] != bdm.attachment_id]
+        if not others:
+            continue
+        if len(others) > 1:
+            raise exception.MigrationError(reason=_(
+                'The volume %(volume)s has more than two attachments to the '
+                'server. Delete those that are in use on neither host, then '
+                'restart the nova-compute service on the source.'
+            ) % {'volume': bdm.volume_id})
+        attachment = manager.volume_api.attachment_get(
+            context, others[0]['id'])
+        connection_info = attachment['connection_info']
+        connection_info.setdefault('serial', bdm.volume_id)
+        bdm.attachment_id = attachment['id']
+        bdm.connection_info = jsonutils.dumps(connection_info)
+        changed = True
+    return bdms, changed
+
+
+def is_over(manager, context, instance, migration):
+    """Whether a live migration has been recovered before it could start.
+
+    A conductor may still select a destination while the source starts and
+    recovers the migration, and then tell the source to go on with it.
+
+    :param manager: the ComputeManager of the source
+    :param context: RequestContext
+    :param instance: the Instance as the conductor knows it
+    :param migration: the Migration that the source shall execute
+    """
+    if objects.Migration.get_by_id(context, migration.id).status != 'error':
+        return False
+    LOG.warning('Not starting the live migration %s, for it was rolled back '
+                'when this service started', migration.uuid, instance=instance)
+    instance = objects.Instance.get_by_uuid(context, instance.uuid)
+    if instance.task_state is None and instance.host == manager.host:
+        node = objects.ComputeNode.get_by_host_and_nodename(
+            context, migration.dest_compute, migration.dest_node)
+        manager.reportclient.remove_provider_tree_from_instance_allocation(
+            context, instance.uuid, node.uuid)
+        _delete_port_bindings(manager, context, instance,
+                              migration.dest_compute)
+    return True
+
+
+def conclude_all(manager, context):
+    """Conclude what the source was killed in after the guest had left it.
+
+    :param manager: the ComputeManager of the source, which starts
+    :param context: RequestContext of an administrator
+    """
+    migrations = objects.MigrationList.get_by_filters(context, {
+        'source_compute': manager.host,
+        'migration_type': fields.MigrationType.LIVE_MIGRATION,
+        'status': ['running', 'running (post-copy)']})
+    for migration in migrations:
+        try:
+            instance = objects.Instance.get_by_uuid(
+                context, migration.instance_uuid)
+            if (instance.task_state is None and
+                    instance.host == migration.dest_compute):
+                conclude(manager, context, instance, migration)
+                migration.status = 'completed'
+                migration.save()
+        except Exception:
+            LOG.exception('The live migration %s has not been concluded',
+                          migration.uuid)
+
+
+def conclude(manager, context, instance, migration):
+    """Give up what the source still has of an instance that has left it.
+
+    :param manager: the ComputeManager of the source
+    :param context: RequestContext
+    :param instance: the Instance, which is on its destination
+    :param migration: the Migration that has brought it there
+    :raises nova.exception.AllocationDeleteFailed: if the source keeps its
+        resources in placement
+    """
+    _delete_port_bindings(manager, context, instance, manager.host)
+    manager._delete_allocation_after_move(context, instance, migration)
+
+
+def _delete_port_bindings(manager, context, instance, host):
+    """Delete the port bindings of an instance on a host that it is not on."""
+    try:
+        manager.network_api.setup_networks_on_host(
+            context, instance, host, teardown=True)
+    except exception.PortBindingDeletionFailed as e:
+        LOG.error('The ports keep their bindings to the host %(host)s: '
+                  '%(error)s', {'host': host, 'error': e}, instance=instance)
