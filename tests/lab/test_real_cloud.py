@@ -52,6 +52,7 @@ class Domain:
         self.speeds = [FULL_SPEED]
         self.now = RUNNING
         self.error = None
+        self.connected = True
         self.job = {}
 
     def _check(self):
@@ -72,6 +73,12 @@ class Domain:
     def state(self):
         self._check()
         return self.now, 0
+
+    def connect(self):
+        return self
+
+    def isAlive(self):
+        return self.connected
 
     def jobStats(self):
         if not self.job:
@@ -115,6 +122,15 @@ def test_a_held_guest_moves_at_full_speed_once_it_is_paused(real, domain):
 def test_a_held_guest_that_has_gone(real, domain):
     with real._Held(domain) as held:
         domain.error = GONE
+        held._watcher.join(expect.TIMEOUT)
+        assert not held._watcher.is_alive()
+    assert domain.speeds[-1] == 1
+
+
+def test_a_held_guest_whose_libvirt_has_died(real, domain):
+    with real._Held(domain) as held:
+        domain.connected = False
+        domain.error = BROKEN
         held._watcher.join(expect.TIMEOUT)
         assert not held._watcher.is_alive()
     assert domain.speeds[-1] == 1
