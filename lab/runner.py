@@ -175,7 +175,10 @@ def _outcome(result: Result) -> str:
 
 def table(results: list[Result]) -> rich.table.Table:
     """The results, one scenario a line."""
-    shown = rich.table.Table('scenario', 'result')
+    shown = rich.table.Table()
+    # It is what the scenario can be run by.
+    shown.add_column('scenario', no_wrap=True)
+    shown.add_column('result')
     shown.add_column('time', justify='right')
     for result in results:
         shown.add_row(

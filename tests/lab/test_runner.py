@@ -198,6 +198,14 @@ def test_table_has_a_line_for_each_result():
     assert 'other' in rows[1] and 'FAILED' in rows[1] and '2.0 s' in rows[1]
 
 
+def test_table_shows_a_long_name_whole():
+    told = io.StringIO()
+    name = 'destination-compute-dead-at-the-end'
+    rich.console.Console(file=told, width=80).print(runner.table([
+        runner.Result(name, None, 0.0, 'its services are one process')]))
+    assert f' {name} ' in told.getvalue()
+
+
 def test_table_shows_why_the_cloud_cannot_tell():
     told = io.StringIO()
     rich.console.Console(file=told, width=80).print(runner.table([
