@@ -268,13 +268,12 @@ def configure_anew(
     :param options: beside those that it has had from the start
     """
     _configure_compute(lab, host, options)
-    supervisor = programs.Supervisor(lab.where)
-    supervisor.stop(compute(lab, host).name)
-    _start_anew(lab, supervisor, compute(lab, host), host.cell)
+    programs.Supervisor(lab.where).stop(compute(lab, host).name)
+    start_compute(lab, host)
 
 
 def start_compute(lab: common.Lab, host: topology.Compute) -> None:
-    """Start the compute service of a host, which was killed before."""
+    """Start the compute service of a host, which was stopped before."""
     start_anew(lab, [host.cell], compute(lab, host))
 
 
