@@ -419,10 +419,12 @@ def _take_rounds(
             with _step(text):
                 measured = variant()
             for name, seen in measured.items():
-                samples.append(figures.Sample(name, number, *seen))
+                outage, pause, wall = seen
+                samples.append(
+                    figures.Sample(name, number, outage, pause, wall))
                 say.console.print(
                     f'{"":13}{figures.VARIANTS[name]}: outage {outage:.2f} '
-                    f's, wall time {wall:.2f} s')
+                    f's, pause {pause:.2f} s, wall time {wall:.2f} s')
         variants.append(variants.pop(0))
     return samples
 
