@@ -108,6 +108,12 @@ class Cloud(Protocol):
         :raises CannotTell: if they have none, or cannot
         """
 
+    def require_volumes(self) -> None:
+        """Make sure that servers can have volumes.
+
+        :raises CannotTell: if there are none
+        """
+
     def guest(self, host: str, server_id: str) -> Guest | None:
         """The guest of a server on a host; None if the host has none."""
 

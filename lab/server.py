@@ -16,6 +16,7 @@ Only through the REST API. openstacksdk picks a microversion by itself for
 some calls; where the microversion is the point the call is made here.
 """
 
+from collections import abc
 from typing import Any
 
 from openstack.compute.v2 import server as sdk_server
@@ -33,6 +34,12 @@ RELEASED = '2.104'
 
 LIVE_MIGRATE_RESCUED = '2.105'
 """The first microversion that live-migrates rescued servers."""
+
+ROOT = 'root'
+"""The volume that a server boots from."""
+
+DATA = 'data'
+"""A volume that a server has beside the disk that it boots from."""
 
 
 def _tell(seen: sdk_server.Server) -> str:
@@ -143,6 +150,14 @@ class Server:
         """Let the guest be started anew, and wait."""
         self.act({'reboot': {'type': 'HARD'}})
         self.wait_for_status('ACTIVE')
+
+    def volumes(self) -> dict[str, list[str]]:
+        """The hosts that each of its volumes is attached on, by its id."""
+        return {
+            attached.id: [
+                attachment['host_name'] for attachment in
+                self._admin.block_storage.get_volume(attached.id).attachments]
+            for attached in self.look().attached_volumes}
 
     def flavor(self) -> str:
         """The name of the server's flavor."""
@@ -271,20 +286,42 @@ class Server:
         return used['DISK_GB']
 
 
+def _disks(
+    image: str, volumes: abc.Container[str]
+) -> list[dict[str, str | int | bool]]:
+    """The disks of a server that has volumes, as the API takes them."""
+    volume: dict[str, str | int | bool] = {
+        'destination_type': 'volume', 'volume_size': 1,
+        'delete_on_termination': True}
+    disks = [{
+        'boot_index': 0, 'source_type': 'image', 'uuid': image,
+        **(volume if ROOT in volumes else {'destination_type': 'local'})}]
+    if DATA in volumes:
+        disks.append({'boot_index': -1, 'source_type': 'blank', **volume})
+    return disks
+
+
 def boot(
     cloud: cloud_api.Cloud, host: str, image: str | None = None,
     flavor: str | None = None, config_drive: bool = False,
+    volumes: abc.Collection[str] = (),
 ) -> Server:
     """Boot a server on a host and wait until it and its guest are up.
 
     :param image: id of an image; the cloud's if none
     :param flavor: id of a flavor; the cloud's if none
+    :param volumes: ROOT if it is to boot from a volume made of the image,
+        DATA if it is to have one more; both go when the server is deleted
     :raises lab.expect.Unexpected: if it does not come up
     """
+    image = image or cloud.image
+    disks: dict[str, Any] = {'image_id': image}
+    if volumes:
+        disks = {'image_id': '' if ROOT in volumes else image,
+                 'block_device_mapping': _disks(image, volumes)}
     created = cloud.connect('admin').compute.create_server(
-        name=NAME, image_id=image or cloud.image,
-        flavor_id=flavor or cloud.flavor, networks='none', host=host,
-        config_drive=config_drive)
+        name=NAME, flavor_id=flavor or cloud.flavor, networks='none',
+        host=host, config_drive=config_drive, **disks)
     server = Server(cloud, created.id)
     server.wait_for_status('ACTIVE')
     guests.settle(cloud, server.id)

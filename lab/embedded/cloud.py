@@ -149,6 +149,9 @@ class EmbeddedCloud:
     def require_disk_copies(self) -> None:
         raise cloud.CannotTell('its disks are empty files')
 
+    def require_volumes(self) -> None:
+        raise cloud.CannotTell('it has no volumes')
+
     def guest(self, host: str, server_id: str) -> cloud.Guest | None:
         try:
             domain = self._hypervisors[host].lookupByUUIDString(server_id)

@@ -37,6 +37,7 @@ from lab.real import accounts
 from lab.real import machine
 from lab.real import programs
 from lab.real.services import ceph
+from lab.real.services import cinder
 from lab.real.services import common
 from lab.real.services import glance
 from lab.real.services import hypervisor as hypervisors
@@ -302,6 +303,10 @@ class RealCloud:
 
     def require_disk_copies(self) -> None:
         pass
+
+    def require_volumes(self) -> None:
+        if not cinder.enabled(self._lab):
+            raise cloud.CannotTell('it is up without Cinder')
 
     def hypervisor(self, host: str) -> libvirt.virConnect:
         """A new connection to the libvirt of a host."""

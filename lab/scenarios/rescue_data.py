@@ -41,12 +41,14 @@ class _Story:
     def __init__(
         self, cloud: cloud_api.Cloud, step: scenarios.Step, host: str,
         image: str | None = None, flavor: str | None = None,
-        config_drive: bool = False, booted: str = 'disk',
+        config_drive: bool = False, volumes: abc.Collection[str] = (),
+        booted: str = 'disk',
     ):
         """Boot the server.
 
         :param image: id of an image; the cloud's if none
         :param flavor: id of a flavor; the cloud's if none
+        :param volumes: those of lab.server.boot
         :param booted: the name that the image has on the console
         """
         self._cloud = cloud
@@ -58,17 +60,27 @@ class _Story:
         self._disks: dict[str, str] = {}
         with step(f'boot a server on {host}'):
             self.server = servers.boot(
-                cloud, host, image, flavor, config_drive)
+                cloud, host, image, flavor, config_drive, volumes)
             self._own = self._guest_disks()
+            self._volumes = self.server.volumes()
+            expect.equal(
+                'the number of its volumes', len(self._volumes), len(volumes))
+            self._check_volumes(host)
             self._images = cloud.images(self.server.id)
         with step('its guest runs and writes a marker to each disk'):
-            self._boot(booted, 'disk')
+            self._boot(booted, self._own[0])
 
     def _guest_disks(self) -> tuple[str, ...]:
         """The files of the disks that the guest has."""
         guest = self._cloud.guest(self.server.host(), self.server.id)
         assert guest
         return guest.disks
+
+    def _check_volumes(self, host: str) -> None:
+        expect.equal(
+            'the hosts that its volumes are attached on',
+            self.server.volumes(),
+            {volume: [host] for volume in self._volumes})
 
     def _boot(self, image: str, runs_from: str) -> None:
         """Let a guest boot, and check what it finds on its disks.
@@ -90,7 +102,7 @@ class _Story:
         """Let the guest boot again."""
         with self._step('reboot it: its guest finds the markers'):
             self.server.reboot()
-            self._boot(self._booted, 'disk')
+            self._boot(self._booted, self._own[0])
 
     def rescue(
         self, image: str | None = None, booted: str = 'rescue',
@@ -142,6 +154,7 @@ class _Story:
                     set())
             expect.equal(
                 'its images', self._cloud.images(self.server.id), images)
+            self._check_volumes(destination)
 
     def _files(self, host: str) -> set[str]:
         return self._cloud.files(host, self.server.id) - {_UNUSED}
@@ -173,6 +186,7 @@ class _Story:
             self.server.unrescue()
             expect.equal('the host of the server', self.server.host(), host)
             expect.equal('its disks', self._guest_disks(), self._own)
+            self._check_volumes(host)
             expect.equal(
                 'its images', self._cloud.images(self.server.id),
                 self._images)
@@ -182,7 +196,7 @@ class _Story:
                  if file.endswith('.rescue')}, set())
         with self._step('it runs from its own disk, and each of its disks '
                         'has all markers'):
-            self._boot(self._booted, 'disk')
+            self._boot(self._booted, self._own[0])
         with self._step('what no guest can write to is as it was'):
             expect.equal('what is there', {
                 file: digest for file, digest in self._digests(host).items()
@@ -301,6 +315,31 @@ def rescued_with_kernel_and_ramdisk(
         config_drive=True, booted='kernel')
     # Nova boots the rescue guest from that kernel, too.
     story.rescue(booted='kernel', runs_from='disk')
+    story.migrate(destination)
+    story.unrescue(destination)
+
+
+def rescued_boot_from_volume(
+    cloud: cloud_api.Cloud, step: scenarios.Step
+) -> None:
+    """A rescue guest moves that has the volume its server boots from"""
+    cloud.require_volumes()
+    source, destination = cloud.hosts()[:2]
+    with _copy(cloud, step, cloud.rescue_image, **_STABLE) as rescue_image:
+        story = _Story(cloud, step, source, volumes=[servers.ROOT])
+        story.rescue(rescue_image)
+        story.migrate(destination)
+        story.unrescue(destination)
+
+
+def rescued_with_data_volume(
+    cloud: cloud_api.Cloud, step: scenarios.Step
+) -> None:
+    """A volume comes along that its rescued server does without"""
+    cloud.require_volumes()
+    source, destination = cloud.hosts()[:2]
+    story = _Story(cloud, step, source, volumes=[servers.DATA])
+    story.rescue()
     story.migrate(destination)
     story.unrescue(destination)
 

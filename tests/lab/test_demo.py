@@ -34,6 +34,7 @@ BEYOND = {
     'resize-on-host', 'revert-resize-on-host',
     'cross-cell-migrate', 'revert-cross-cell-migration', 'cross-cell-resize',
     'revert-cross-cell-resize', 'rescued-with-kernel-and-ramdisk',
+    'rescued-boot-from-volume', 'rescued-with-data-volume',
     'source-hypervisor-killed', 'destination-disk-full', 'copy-broken-off',
     'source-compute-killed-copying', 'source-compute-killed-moving',
     'source-compute-dead-at-the-end', 'destination-compute-killed-copying',

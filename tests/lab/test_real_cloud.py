@@ -25,6 +25,7 @@ import types
 
 import pytest
 
+from lab import cloud
 from lab import expect
 from lab.real import layout
 from lab.real.services import common
@@ -182,6 +183,13 @@ def lab(tmp_path):
     where = layout.Layout(tmp_path)
     where.lab.mkdir()
     return Lab(where, settings.draw(None, shared=False))
+
+
+def test_only_a_lab_with_cinder_has_volumes(real, lab):
+    with pytest.raises(cloud.CannotTell, match='Cinder'):
+        real.RealCloud(lab).require_volumes()
+    real.RealCloud(Lab(lab.where, settings.draw(
+        None, shared=False, extras=['cinder']))).require_volumes()
 
 
 def fill(lab, database, *statements):
