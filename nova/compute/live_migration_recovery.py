@@ -113,6 +113,7 @@ def _is_guest_here(manager, context, instance, migration):
     """
     here = manager._get_power_state(instance)
     if (migration.status in _GUEST_NOT_TOUCHED or
+            migration.dest_compute is None or
             here == power_state.RUNNING or
             here == power_state.PAUSED and
             instance.vm_state == vm_states.PAUSED):
@@ -179,15 +180,21 @@ def _roll_back(manager, context, instance, migration):
         # No host was selected, so none has anything that could be removed.
         migrate_data = objects.migrate_data.LiveMigrateData(
             migration=migration)
+        source_bdms = objects.BlockDeviceMappingList.get_by_instance_uuid(
+            context, instance.uuid)
+        changed = False
     else:
         migrate_data = _migrate_data_of_rollback(
             manager, context, instance, migration)
-    source_bdms, changed = _source_bdms(manager, context, instance)
+        source_bdms, changed = _source_bdms(manager, context, instance)
+    # Once the guest was touched, only volumes tell whether an earlier
+    # rollback has been at work.
+    has_volumes = any(bdm.is_volume for bdm in source_bdms)
     manager._rollback_live_migration(
         context, instance, migration.dest_compute, migrate_data=migrate_data,
         migration_status='error', source_bdms=source_bdms,
         pre_live_migration=not changed and (
-            migration.status in _GUEST_NOT_TOUCHED or bool(source_bdms)))
+            migration.status in _GUEST_NOT_TOUCHED or has_volumes))
 
 
 def _find_destination(manager, context, instance):

@@ -225,10 +225,16 @@ class RescuedStorageTestBase(
                 path = disk.find('source').get('file')
                 storage.mirror(path, self.storage.on_host('dest', path))
 
-    def _wait_for_migration_status(self, server, expected_statuses):
+    def _wait_for_server_parameter(
+        self, server, expected_params, max_retries=None, **kwargs
+    ):
         # The helper gives up after some seconds, but files are copied here.
+        return super()._wait_for_server_parameter(
+            server, expected_params, max_retries=120, **kwargs)
+
+    def _wait_for_migration_status(self, server, expected_statuses):
         self._wait_for_server_parameter(
-            server, {'OS-EXT-STS:task_state': None}, max_retries=120)
+            server, {'OS-EXT-STS:task_state': None})
         return super()._wait_for_migration_status(server, expected_statuses)
 
     def _live_migrate(self):

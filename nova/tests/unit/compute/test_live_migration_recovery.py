@@ -65,6 +65,13 @@ class LiveMigrationRecoveryTestCase(test.NoDBTestCase):
             self.assertTrue(self._is_guest_here(
                 power_state.NOSTATE, power_state.RUNNING, status))
 
+    def test_guest_is_here_if_no_destination_was_selected(self):
+        self.migration.dest_compute = None
+        self.assertTrue(self._is_guest_here(
+            power_state.SHUTDOWN, power_state.SHUTDOWN, 'error'))
+        # Without a name of a host any might answer.
+        self.assertEqual([], self.manager.compute_rpcapi.mock_calls)
+
     def test_guest_that_is_on_one_host_only(self):
         for state in (power_state.PAUSED, power_state.SHUTDOWN):
             self.assertTrue(self._is_guest_here(state, power_state.NOSTATE))
@@ -160,11 +167,54 @@ class LiveMigrationRecoveryTestCase(test.NoDBTestCase):
             migrate_data, objects.migrate_data.LibvirtLiveMigrateData)
         self.assertEqual([], self.manager.compute_rpcapi.mock_calls)
 
-    def _source_bdms(self, *attachment_ids):
-        bdm = objects.BlockDeviceMapping(
+    def test_no_destination_has_attached_a_volume(self):
+        self.migration.status = 'error'
+        self.migration.dest_compute = None
+        self.manager.reportclient.get_allocations_for_consumer.\
+            return_value = {}
+        bdm = self._volume_bdm()
+        with mock.patch(
+                'nova.objects.BlockDeviceMappingList.get_by_instance_uuid',
+                return_value=[bdm]):
+            live_migration_recovery._roll_back(
+                self.manager, self.context, self.instance, self.migration)
+        rollback = self.manager._rollback_live_migration
+        self.assertEqual([bdm], rollback.call_args.kwargs['source_bdms'])
+        # No host is to be told to disconnect the volume either.
+        self.assertTrue(rollback.call_args.kwargs['pre_live_migration'])
+        self.manager.volume_api.attachment_get_all.assert_not_called()
+
+    def _rolls_back_before_the_guest_was_touched(self, bdm, changed=False):
+        rebuild = self.manager.driver.rebuild_live_migrate_data
+        rebuild.return_value = objects.LibvirtLiveMigrateData()
+        with mock.patch.object(live_migration_recovery, '_source_bdms',
+                               return_value=([bdm], changed)):
+            live_migration_recovery._roll_back(
+                self.manager, self.context, self.instance, self.migration)
+        rollback = self.manager._rollback_live_migration
+        return rollback.call_args.kwargs['pre_live_migration']
+
+    def test_interfaces_come_back_without_volumes(self):
+        disk = objects.BlockDeviceMapping(
+            source_type='image', destination_type='local')
+        self.assertFalse(self._rolls_back_before_the_guest_was_touched(disk))
+        self.migration.status = 'preparing'
+        self.assertTrue(self._rolls_back_before_the_guest_was_touched(disk))
+
+    def test_volumes_tell_of_an_earlier_rollback(self):
+        volume = self._volume_bdm()
+        self.assertTrue(self._rolls_back_before_the_guest_was_touched(volume))
+        self.assertFalse(self._rolls_back_before_the_guest_was_touched(
+            volume, changed=True))
+
+    def _volume_bdm(self):
+        return objects.BlockDeviceMapping(
             source_type='volume', destination_type='volume',
             volume_id=uuids.volume, attachment_id=uuids.of_dest,
             connection_info='{"data": "dest"}')
+
+    def _source_bdms(self, *attachment_ids):
+        bdm = self._volume_bdm()
         self.manager.volume_api.attachment_get_all.return_value = [
             {'id': attachment_id} for attachment_id in attachment_ids]
         self.manager.volume_api.attachment_get.side_effect = (
