@@ -338,10 +338,17 @@ def rescued_with_data_volume(
     """A volume comes along that its rescued server does without"""
     cloud.require_volumes()
     source, destination = cloud.hosts()[:2]
-    story = _Story(cloud, step, source, volumes=[servers.DATA])
-    story.rescue()
-    story.migrate(destination)
-    story.unrescue(destination)
+
+    def play() -> None:
+        story = _Story(cloud, step, source, volumes=[servers.DATA])
+        story.rescue()
+        story.migrate(destination)
+        story.unrescue(destination)
+
+    play()
+    # Its other disks travel then, one under the volume's name.
+    with _configured(cloud, step, 'libvirt', 'images_type', 'qcow2'):
+        play()
 
 
 def rescued_to_cold_and_warm_cache(
