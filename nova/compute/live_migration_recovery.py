@@ -21,6 +21,8 @@ the migration back or completes it. What it cannot tell it leaves alone, in
 the task state that keeps everybody off.
 """
 
+import contextlib
+
 from oslo_log import log as logging
 from oslo_serialization import jsonutils
 
@@ -43,31 +45,59 @@ _UNFINISHED = _GUEST_NOT_TOUCHED + (
     'running', 'running (post-copy)', 'post-migrating', 'error')
 
 
-def recover(manager, context, instance):
+def recover(manager, context, instance, report=True):
     """Bring a live migration to an end that nobody follows any more.
 
-    Runs when the compute service of the source starts.
+    Runs when the compute service of the source starts. If it fails, it is
+    tried again.
 
     :param manager: the ComputeManager
     :param context: RequestContext of an administrator
     :param instance: an Instance of this host in the task state MIGRATING
+    :param report: whether to add an event to the action of the migration
     :returns: True if the guest belongs to this host, so that the host may do
         with it what it does with its instances on start. False if the guest
         is now on the destination, or if it is not known where it is
     """
     try:
-        return _recover(manager, context, instance)
+        return _recover(manager, context, instance, report)
     except NotImplementedError:
         manager._reset_live_migration(context, instance)
         return True
     except Exception:
         # One server must not keep the service from starting.
-        LOG.exception('A live migration has not been recovered. Remove the '
-                      'cause, then restart this service.', instance=instance)
+        LOG.exception('A live migration has not been recovered, which is '
+                      'tried again. Remove the cause.', instance=instance)
+        manager._lost_live_migrations.add(instance.uuid)
         return False
 
 
-def _recover(manager, context, instance):
+def try_again(manager, context):
+    """Recover the live migrations of which it was not known where the guest is.
+
+    :param manager: the ComputeManager of the source
+    :param context: RequestContext of an administrator
+    """
+    instance_uuids = set(manager._lost_live_migrations)
+    if not instance_uuids:
+        return
+    for instance_uuid in instance_uuids:
+        try:
+            instance = objects.Instance.get_by_uuid(context, instance_uuid)
+        except exception.InstanceNotFound:
+            instance = None
+        manager._lost_live_migrations.discard(instance_uuid)
+        if instance and _is_migrating_here(manager, instance):
+            recover(manager, context, instance, report=False)
+    conclude_all(manager, context, instance_uuids)
+
+
+def _is_migrating_here(manager, instance):
+    return (instance.task_state == task_states.MIGRATING and
+            instance.host == manager.host)
+
+
+def _recover(manager, context, instance, report):
     job_has_ended = manager.driver.end_live_migration(instance)
     migration = _find_migration(manager, context, instance)
     if migration is None:
@@ -77,14 +107,13 @@ def _recover(manager, context, instance):
         instance.save(expected_task_state=[task_states.MIGRATING])
         return True
 
-    with compute_utils.EventReporter(
-            context, 'compute_recover_live_migration', manager.host,
-            instance.uuid):
+    event = compute_utils.EventReporter(
+        context, 'compute_recover_live_migration', manager.host, instance.uuid)
+    with event if report else contextlib.nullcontext():
         if not job_has_ended:
             raise exception.MigrationError(reason=_(
                 'The hypervisor of the source still migrates the guest, and '
-                'that can not be aborted. When it has ended, restart the '
-                'nova-compute service on the source.'))
+                'that can not be aborted. The source tries again.'))
         if _is_guest_here(manager, context, instance, migration):
             _roll_back(manager, context, instance, migration)
             return True
@@ -125,9 +154,9 @@ def _is_guest_here(manager, context, instance, migration):
     except Exception as e:
         raise exception.MigrationError(reason=_(
             'The guest does not run on the source, and the destination '
-            '%(dest)s does not tell whether it is there: %(error)s. When the '
-            'nova-compute service of the destination is up, and is not older '
-            'than that of the source, restart the one on the source.'
+            '%(dest)s does not tell whether it is there: %(error)s. The source '
+            'asks again. Let the nova-compute service of the destination be '
+            'up, and be no older than that of the source.'
         ) % {'dest': migration.dest_compute, 'error': e}) from e
 
     if there == power_state.NOSTATE and here != power_state.NOSTATE:
@@ -138,7 +167,7 @@ def _is_guest_here(manager, context, instance, migration):
         'It cannot be told which host has the current disks of the server: '
         'its guest is in the power state %(here)s on the source, and in '
         '%(there)s on the destination %(dest)s. Remove the wrong one from '
-        'its hypervisor, then restart the nova-compute service on the source.'
+        'its hypervisor. The source looks again.'
     ) % {'here': power_state.STATE_MAP[here],
          'there': power_state.STATE_MAP[there],
          'dest': migration.dest_compute})
@@ -221,7 +250,8 @@ def _complete(manager, context, instance, migration):
              migration.uuid, migration.dest_compute, instance=instance)
     # The devices of the instance are freed in the resource tracker, which has
     # not yet learned of any when the service starts.
-    manager.update_available_resource(context, startup=True)
+    if not manager.rt.compute_nodes:
+        manager.update_available_resource(context, startup=True)
     migrate_data = _migrate_data(manager, context, instance, migration)
     source_bdms, _changed = _source_bdms(manager, context, instance)
     manager._post_live_migration_update_host(
@@ -256,8 +286,8 @@ def _source_bdms(manager, context, instance):
         if len(others) > 1:
             raise exception.MigrationError(reason=_(
                 'The volume %(volume)s has more than two attachments to the '
-                'server. Delete those that are in use on neither host, then '
-                'restart the nova-compute service on the source.'
+                'server. Delete those that are in use on neither host. The '
+                'source looks again.'
             ) % {'volume': bdm.volume_id})
         attachment = manager.volume_api.attachment_get(
             context, others[0]['id'])
@@ -295,17 +325,22 @@ def is_over(manager, context, instance, migration):
     return True
 
 
-def conclude_all(manager, context):
-    """Conclude what the source was killed in after the guest had left it.
+def conclude_all(manager, context, instance_uuids=None):
+    """Conclude what the source was not done with when the guest had left it.
 
-    :param manager: the ComputeManager of the source, which starts
+    :param manager: the ComputeManager of the source
     :param context: RequestContext of an administrator
+    :param instance_uuids: do it for these instances only. Without it nothing
+        must be migrating yet, as when the service starts
     """
     migrations = objects.MigrationList.get_by_filters(context, {
         'source_compute': manager.host,
         'migration_type': fields.MigrationType.LIVE_MIGRATION,
         'status': ['running', 'running (post-copy)']})
     for migration in migrations:
+        if not (instance_uuids is None or
+                migration.instance_uuid in instance_uuids):
+            continue
         try:
             instance = objects.Instance.get_by_uuid(
                 context, migration.instance_uuid)

@@ -19,6 +19,7 @@ import threading
 import fixtures
 
 import nova.conf
+from nova import context as nova_context
 from nova.tests.fixtures import libvirt as fakelibvirt
 from nova.tests.functional.api import client
 from nova.tests.functional.libvirt import test_live_migrate_rescued
@@ -219,6 +220,10 @@ class FaultsTestBase(test_live_migrate_rescued.LiveMigrateRescuedTestBase):
         self._kill(host)
         self._restart(host)
 
+    def _run_clean_up(self, host):
+        self.computes[host].manager._cleanup_incomplete_migrations(
+            nova_context.get_admin_context())
+
     def _bindings(self):
         return set(self.neutron._port_bindings[self.port_id])
 
@@ -287,13 +292,16 @@ class SourceKilledTest(FaultsTestBase):
         self.flags(rpc_response_timeout=1)
         self._restart('source')
         self._assert_nothing_can_start_it()
-        self._assert_event('dest does not tell', 'restart')
+        self._assert_event('dest does not tell', 'asks again')
         self.assertIsNone(self._domain('source'))
         self.assertTrue(os.path.exists(self._dir('source')))
 
+        self._run_clean_up('source')
+        self._assert_nothing_can_start_it()
+
         self.flags(rpc_response_timeout=60)
         self._restart('dest')
-        self._kill_and_restart('source')
+        self._run_clean_up('source')
         self._assert_all_on('dest', 'source')
 
     def test_before_it_notes_the_end(self):
@@ -323,7 +331,7 @@ class SourceKilledTest(FaultsTestBase):
         self._assert_event('still migrates')
 
         self._end(self._domain('source'))
-        self._kill_and_restart('source')
+        self._run_clean_up('source')
         self._assert_all_on('source', 'dest')
 
     def test_destination_does_not_answer(self):

@@ -12,6 +12,7 @@
 
 from unittest import mock
 
+import oslo_messaging as messaging
 from oslo_serialization import jsonutils
 from oslo_utils.fixture import uuidsentinel as uuids
 
@@ -30,7 +31,7 @@ class LiveMigrationRecoveryTestCase(test.NoDBTestCase):
     def setUp(self):
         super().setUp()
         self.context = mock.sentinel.context
-        self.manager = mock.Mock(host='source')
+        self.manager = mock.Mock(host='source', _lost_live_migrations=set())
         self.manager.compute_rpcapi.get_guest_power_state.return_value = (
             power_state.NOSTATE)
         self.instance = fake_instance.fake_instance_obj(
@@ -122,6 +123,73 @@ class LiveMigrationRecoveryTestCase(test.NoDBTestCase):
         self.assertFalse(live_migration_recovery.recover(
             self.manager, self.context, self.instance))
         self.assertEqual(task_states.MIGRATING, self.instance.task_state)
+        self.assertEqual(
+            {uuids.instance}, self.manager._lost_live_migrations)
+
+    @mock.patch.object(live_migration_recovery, '_recover')
+    @mock.patch.object(live_migration_recovery, 'conclude')
+    @mock.patch('nova.objects.MigrationList.get_by_filters')
+    @mock.patch('nova.objects.Instance.get_by_uuid')
+    def _try_again(self, mock_get, mock_migrations, mock_conclude,
+                   mock_recover, found, recovered=None):
+        """Look again for an instance beside one that migrates as it should.
+
+        :returns: the mocks that recover a migration and that conclude it
+        """
+        self.manager._lost_live_migrations.add(uuids.instance)
+        self.migration.instance_uuid = uuids.instance
+        self.migration.save = mock.Mock()
+        mock_get.side_effect = found
+        mock_migrations.return_value = [
+            objects.Migration(
+                instance_uuid=uuids.other, dest_compute='dest'),
+            self.migration]
+        mock_recover.side_effect = recovered
+        live_migration_recovery.try_again(self.manager, self.context)
+        return mock_recover, mock_conclude
+
+    def test_recovers_when_tried_again(self):
+        mock_recover, mock_conclude = self._try_again(
+            found=[self.instance] * 2, recovered=[True])
+        mock_recover.assert_called_once_with(
+            self.manager, self.context, self.instance, False)
+        mock_conclude.assert_not_called()
+        self.assertEqual(set(), self.manager._lost_live_migrations)
+
+    def test_fails_when_tried_again(self):
+        self._try_again(found=[self.instance] * 2,
+                        recovered=exception.HypervisorUnavailable)
+        self.assertEqual(
+            {uuids.instance}, self.manager._lost_live_migrations)
+
+    def test_has_arrived_when_tried_again(self):
+        self.instance.host = 'dest'
+        self.instance.task_state = None
+        mock_recover, mock_conclude = self._try_again(
+            found=[self.instance] * 2)
+        mock_recover.assert_not_called()
+        mock_conclude.assert_called_once_with(
+            self.manager, self.context, self.instance, self.migration)
+        self.assertEqual('completed', self.migration.status)
+        self.assertEqual(set(), self.manager._lost_live_migrations)
+
+    def test_migrates_from_elsewhere_when_tried_again(self):
+        self.instance.host = 'dest'
+        mock_recover, mock_conclude = self._try_again(
+            found=[self.instance] * 2)
+        mock_recover.assert_not_called()
+        mock_conclude.assert_not_called()
+
+    def test_is_deleted_when_tried_again(self):
+        self._try_again(found=exception.InstanceNotFound(
+            instance_id=uuids.instance))
+        self.assertEqual(set(), self.manager._lost_live_migrations)
+
+    def test_database_does_not_answer_when_tried_again(self):
+        self.assertRaises(messaging.MessagingTimeout, self._try_again,
+                          found=messaging.MessagingTimeout)
+        self.assertEqual(
+            {uuids.instance}, self.manager._lost_live_migrations)
 
     @mock.patch('nova.objects.MigrationList.get_by_filters')
     def test_latest_migration_counts(self, mock_get):
@@ -206,6 +274,28 @@ class LiveMigrationRecoveryTestCase(test.NoDBTestCase):
         self.assertTrue(self._rolls_back_before_the_guest_was_touched(volume))
         self.assertFalse(self._rolls_back_before_the_guest_was_touched(
             volume, changed=True))
+
+    @mock.patch.object(live_migration_recovery, '_source_bdms',
+                       return_value=(mock.sentinel.bdms, False))
+    @mock.patch.object(live_migration_recovery, '_migrate_data')
+    def _complete(self, compute_nodes, mock_data, mock_bdms):
+        self.manager.rt.compute_nodes = compute_nodes
+        live_migration_recovery._complete(
+            self.manager, self.context, self.instance, self.migration)
+        self.manager._post_live_migration_update_host.assert_called_once_with(
+            self.context, self.instance, 'dest',
+            block_migration=mock_data.return_value.block_migration,
+            migrate_data=mock_data.return_value,
+            source_bdms=mock.sentinel.bdms)
+
+    def test_resource_tracker_learns_of_the_devices_first(self):
+        self._complete({})
+        self.manager.update_available_resource.assert_called_once_with(
+            self.context, startup=True)
+
+    def test_resource_tracker_knows_the_devices(self):
+        self._complete({'node': mock.sentinel.node})
+        self.manager.update_available_resource.assert_not_called()
 
     def _volume_bdm(self):
         return objects.BlockDeviceMapping(
