@@ -41,6 +41,10 @@ _SKIPPED = 'skip'
 # Seconds between two lines of progress where there is no terminal.
 _QUIET = 60
 
+# Seconds without a test that starts or ends until a run is given up. A test
+# has 160 s, but what it cleans up after that may wait for ever.
+_STUCK = 600
+
 
 @dataclasses.dataclass
 class Outcome:
@@ -181,6 +185,39 @@ def _end(process):
     process.wait()
 
 
+class _Watch:
+    """Ends a run in which nothing happens any more.
+
+    :ivar stuck: whether it has done so
+    """
+
+    def __init__(self, process):
+        self.stuck = False
+        self._process = process
+        self._heard = time.monotonic()
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def hear(self):
+        """Notes that something has happened."""
+        self._heard = time.monotonic()
+
+    def _watch(self):
+        while not self._over.wait(self._heard + _STUCK - time.monotonic()):
+            if time.monotonic() > self._heard + _STUCK:
+                self.stuck = True
+                _end(self._process)
+                return
+
+    def __enter__(self):
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exc):
+        self._over.set()
+        self._thread.join()
+
+
 def run(tree, suite, title, regexes=None, only=None, below=None, total=None):
     """Runs tests of a suite of a tree.
 
@@ -213,19 +250,25 @@ def run(tree, suite, title, regexes=None, only=None, below=None, total=None):
         listener.start()
         summary = testtools.StreamToDict(progress.on_test)
         noise = []
+        watch = _Watch(process)
         try:
-            with progress.bar:
+            with watch, progress.bar:
                 summary.startTestRun()
                 subunit.ByteStreamToStreamResult(
                     process.stdout, non_subunit_name='stdout'
-                ).run(_Tee(summary, noise))
+                ).run(_Tee(summary, noise, watch))
                 summary.stopTestRun()
                 process.wait()
         finally:
             _end(process)
         listener.join()
     outcome = progress.outcome
-    if not outcome.status or process.returncode not in (0, 1):
+    if watch.stuck:
+        outcome.died = (
+            f'no test has started or ended for {_STUCK} s. Those that were '
+            'running then have failed.'
+        )
+    elif not outcome.status or process.returncode not in (0, 1):
         text = b''.join(noise + said).decode(errors='replace')
         outcome.died = (
             f'stestr ended with {process.returncode} after '
@@ -237,12 +280,14 @@ def run(tree, suite, title, regexes=None, only=None, below=None, total=None):
 class _Tee(testtools.StreamResult):
     """Keeps what the runner prints apart from what it says of tests."""
 
-    def __init__(self, target, noise):
+    def __init__(self, target, noise, watch):
         super().__init__()
         self.target = target
         self.noise = noise
+        self.watch = watch
 
     def status(self, *args, **kwargs):
+        self.watch.hear()
         if kwargs.get('test_id') is None and not (args and args[0]):
             if kwargs.get('file_bytes'):
                 self.noise.append(kwargs['file_bytes'])

@@ -67,6 +67,16 @@ class Dies(unittest.TestCase):
         os._exit(7)
 '''
 
+HANGS = '''
+import threading
+import unittest
+
+
+class Hangs(unittest.TestCase):
+    def test_hangs(self):
+        threading.Event().wait()
+'''
+
 
 @pytest.fixture
 def nova(tmp_path):
@@ -144,6 +154,19 @@ def test_a_module_that_cannot_be_imported_is_not_passed_over(nova):
 def test_a_worker_that_dies_is_not_passed_over(nova):
     (nova / 'nova/tests/unit/virt/test_dies.py').write_text(DIES)
     outcome = _run(nova, 'test_dies', 'test_clean')
+    assert not outcome.good
+
+
+def test_a_run_that_hangs_is_ended(nova, monkeypatch):
+    monkeypatch.setattr(stestr, '_STUCK', 5)
+    (nova / 'nova/tests/unit/virt/test_hangs.py').write_text(HANGS)
+    outcome = _run(nova, 'test_hangs', 'test_clean')
+    hanging = 'nova.tests.unit.virt.test_hangs.Hangs.test_hangs'
+    assert [
+        name for name, status in outcome.status.items() if status == 'failed'
+    ] == [hanging]
+    assert outcome.count('passed') == 2
+    assert 'no test has started or ended for 5 s' in outcome.died
     assert not outcome.good
 
 
