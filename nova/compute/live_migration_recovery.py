@@ -73,7 +73,7 @@ def recover(manager, context, instance, report=True):
 
 
 def try_again(manager, context):
-    """Recover the live migrations of which it was not known where the guest is.
+    """Recover live migrations of which it was not known where the guest is.
 
     :param manager: the ComputeManager of the source
     :param context: RequestContext of an administrator
@@ -154,9 +154,9 @@ def _is_guest_here(manager, context, instance, migration):
     except Exception as e:
         raise exception.MigrationError(reason=_(
             'The guest does not run on the source, and the destination '
-            '%(dest)s does not tell whether it is there: %(error)s. The source '
-            'asks again. Let the nova-compute service of the destination be '
-            'up, and be no older than that of the source.'
+            '%(dest)s does not tell whether it is there: %(error)s. The '
+            'source asks again. Let the nova-compute service of the '
+            'destination be up, and be no older than that of the source.'
         ) % {'dest': migration.dest_compute, 'error': e}) from e
 
     if there == power_state.NOSTATE and here != power_state.NOSTATE:
