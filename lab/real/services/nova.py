@@ -46,7 +46,9 @@ def _shared(lab: common.Lab) -> oslo.Options:
         'DEFAULT': {
             'state_path': lab.where.service('nova'),
             'service_down_time': 20, 'report_interval': 5,
-            'rpc_response_timeout': 60, 'allow_resize_to_same_host': 'true'},
+            'rpc_response_timeout': 60, 'allow_resize_to_same_host': 'true',
+            # what is tried again is tried soon
+            'instance_delete_interval': 15},
         'service_user': {
             **lab.login('nova'), 'send_service_user_token': 'true'},
         'glance': lab.client('glance'),
