@@ -124,24 +124,19 @@ class _Story:
 
     def migrate(self) -> None:
         """Live-migrate to the second host, and check that nothing is lost."""
-        # Where there are no real guests, this is all that is heard of one.
-        before = guests.State()
         source, destination = self._cloud.hosts()[:2]
         images = self._cloud.images(self.server.id)
         files = self._files(source)
-        with self._step('its guest tells how long it has been up'):
-            before = guests.ask(self._cloud, self.server.id)
         with self._step(f'{source} tells what is on each disk, attached or '
                         'not'):
             self._disks = self._digests(source)
-        with self._step(f'live-migrate it to {destination}, always in rescue'):
-            self.server.live_migrate(destination)
-            self._wait_in_rescue()
-            expect.equal(
-                'the host of the server', self.server.host(), destination)
-        with self._step('its guest runs on: it has never booted again, and '
-                        'finds all markers'):
-            guests.check_runs_on(self._cloud, self.server.id, before)
+        with guests.runs_on(self._cloud, self._step, self.server.id):
+            with self._step(
+                    f'live-migrate it to {destination}, always in rescue'):
+                self.server.live_migrate(destination)
+                self._wait_in_rescue()
+                expect.equal(
+                    'the host of the server', self.server.host(), destination)
         with self._step(f'{destination} has the same files'):
             expect.equal(
                 'its files', self._files(destination), files)
@@ -355,14 +350,15 @@ def rescued_to_cold_and_warm_cache(
         neighbour = _Story(cloud, step, image, host=destination)
         for cache in ('cold', 'warm'):
             cached = dict[str, str]()
-            before = guests.State()
             with step(f'{destination} tells what it has cached: it is {cache} '
                       'for the rescue image'):
                 cached = cloud.cached_images(destination)
-                before = guests.ask(cloud, neighbour.server.id)
             story = _Story(cloud, step, image)
             story.rescue(rescue_image)
-            story.migrate()
+            with guests.runs_on(
+                    cloud, step, neighbour.server.id,
+                    'the guest of another server of that image'):
+                story.migrate()
             with step('what was cached is as it was'):
                 found = cloud.cached_images(destination)
                 expect.equal(
@@ -375,8 +371,6 @@ def rescued_to_cold_and_warm_cache(
                 expect.equal(
                     'the new ones', new,
                     {name: origin.get(name) for name in new})
-            with step('the guest of another server of that image runs on'):
-                guests.check_runs_on(cloud, neighbour.server.id, before)
             story.unrescue()
         neighbour.reboot()
         with step('delete it'):
