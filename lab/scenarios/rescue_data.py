@@ -25,6 +25,7 @@ import string
 from lab import cloud as cloud_api
 from lab import expect
 from lab import guest as guests
+from lab import hosts
 from lab import scenarios
 from lab import server as servers
 
@@ -256,21 +257,6 @@ def _copy(
         cloud.delete_image(copied)
 
 
-@contextlib.contextmanager
-def _configured(
-    cloud: cloud_api.Cloud, step: scenarios.Step,
-    section: str, option: str, value: str,
-) -> abc.Iterator[None]:
-    """Let the hosts have an option of Nova's."""
-    with contextlib.ExitStack() as stack:
-        with step(f'configure all hosts with {option}={value}'):
-            stack.enter_context(
-                cloud.hosts_configured(section, option, value))
-        yield
-        with step('configure them as before'):
-            stack.close()
-
-
 def _all_disks(
     cloud: cloud_api.Cloud, step: scenarios.Step, **properties: str
 ) -> None:
@@ -304,7 +290,7 @@ def rescued_with_raw_disks(
     cloud: cloud_api.Cloud, step: scenarios.Step
 ) -> None:
     """Disks move that are whole by themselves, without a backing file"""
-    with _configured(cloud, step, 'libvirt', 'images_type', 'raw'):
+    with hosts.storing(cloud, step, 'raw'):
         _all_disks(cloud, step)
         _all_disks(cloud, step, **_STABLE)
 
@@ -336,7 +322,7 @@ def rescued_with_data_volume(
     cloud.require_volumes()
     _Story(cloud, step, volumes=[servers.DATA]).travel()
     # Its other disks travel then, one under the volume's name.
-    with _configured(cloud, step, 'libvirt', 'images_type', 'qcow2'):
+    with hosts.storing(cloud, step, 'qcow2'):
         _Story(cloud, step, volumes=[servers.DATA]).travel()
 
 

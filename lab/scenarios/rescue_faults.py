@@ -74,18 +74,6 @@ class _Story:
                 self._cloud, self.server.id, self._markers))
 
     @contextlib.contextmanager
-    def fault(
-        self, text: str, fault: contextlib.AbstractContextManager[None]
-    ) -> abc.Iterator[None]:
-        """Let a fault last as long as the block, and tell of both its ends."""
-        with contextlib.ExitStack() as stack:
-            with self._step(text):
-                stack.enter_context(fault)
-            yield
-            with self._step('end that'):
-                stack.close()
-
-    @contextlib.contextmanager
     def held(
         self, copying: Literal['files', 'memory'],
         hold: contextlib.AbstractContextManager[_Held],
@@ -229,7 +217,7 @@ def _kill(
     story = _Story(cloud, step)
     with story.held(copying, files or cloud.migration_held(story.server.id)):
         where = f' on {host}' if host else ''
-        with story.fault(f'kill {service}{where}', down):
+        with scenarios.lasting(step, f'kill {service}{where}', down):
             until(story)
     return story
 
@@ -240,7 +228,8 @@ def hypervisor_unreachable(
     """The destination's libvirt is down: the server stays where it was"""
     down = cloud.killed('libvirtd', cloud.hosts()[1])
     story = _Story(cloud, step)
-    with story.fault(f'kill libvirtd on {story.destination}', down):
+    with scenarios.lasting(
+            step, f'kill libvirtd on {story.destination}', down):
         story.fail_to_move()
     story.check_place(story.source)
     story.end()
@@ -252,7 +241,8 @@ def destination_disk_full(
     """The destination's disk is full: the server stays where it was"""
     full = cloud.disk_full(cloud.hosts()[1])
     story = _Story(cloud, step)
-    with story.fault(f'fill the disk of {story.destination}', full):
+    with scenarios.lasting(
+            step, f'fill the disk of {story.destination}', full):
         story.fail_to_move()
         story.check_place(story.source)
     story.end()
@@ -267,7 +257,7 @@ def image_service_down(cloud: cloud_api.Cloud, step: scenarios.Step) -> None:
     with step('upload a copy of the rescue image'):
         image = cloud.copy_image(cloud.rescue_image)
     story = _Story(cloud, step, image)
-    with story.fault('kill the image service', down):
+    with scenarios.lasting(step, 'kill the image service', down):
         story.move(destination)
     with step('delete that image'):
         cloud.delete_image(image)
@@ -328,7 +318,8 @@ def source_hypervisor_killed(
     source = cloud.hosts()[0]
     compute_down = cloud.killed('nova-compute', source)
     story = _kill(cloud, step, 'libvirtd', source, copying='memory')
-    with story.fault(f'kill nova-compute on {source}', compute_down):
+    with scenarios.lasting(
+            step, f'kill nova-compute on {source}', compute_down):
         pass
     story.check_failed()
     story.end()
@@ -420,7 +411,8 @@ def conductors_killed_checking(
                 stack.enter_context(down)
         with step('end both'):
             stack.close()
-    with story.fault(f'kill nova-compute on {source}', compute_down):
+    with scenarios.lasting(
+            step, f'kill nova-compute on {source}', compute_down):
         pass
     story.check_failed()
     story.end()
