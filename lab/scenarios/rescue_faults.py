@@ -27,6 +27,7 @@ from typing import TypeVar
 from lab import cloud as cloud_api
 from lab import expect
 from lab import guest as guests
+from lab import hosts
 from lab import scenarios
 from lab import server as servers
 
@@ -75,7 +76,7 @@ class _Story:
 
     @contextlib.contextmanager
     def held(
-        self, copying: Literal['files', 'memory'],
+        self, copying: Literal['files', 'disks', 'memory'],
         hold: contextlib.AbstractContextManager[_Held],
     ) -> abc.Iterator[_Held]:
         """Move it, and hold it for as long as the block runs.
@@ -239,13 +240,31 @@ def destination_disk_full(
     cloud: cloud_api.Cloud, step: scenarios.Step
 ) -> None:
     """The destination's disk is full: the server stays where it was"""
-    full = cloud.disk_full(cloud.hosts()[1])
+    new_disk = cloud.new_disk(cloud.hosts()[1])
     story = _Story(cloud, step)
-    with scenarios.lasting(
-            step, f'fill the disk of {story.destination}', full):
+    with new_disk as disk:
+        with step(f'fill the disk of {story.destination}'):
+            disk.fill()
         story.fail_to_move()
         story.check_place(story.source)
     story.end()
+
+
+def destination_disk_full_moving(
+    cloud: cloud_api.Cloud, step: scenarios.Step
+) -> None:
+    """The destination's disk fills as disks are copied: the server stays"""
+    new_disk = cloud.new_disk(cloud.hosts()[1])
+    # Of others, little is copied: only what the guest has written.
+    with hosts.storing(cloud, step, 'raw'):
+        story = _Story(cloud, step)
+        with new_disk as disk:
+            with story.held('disks', cloud.disks_held(story.server.id)):
+                with step(f'fill the disk of {story.destination}'):
+                    disk.fill()
+                story.wait_until_failed()
+            story.check_place(story.source)
+        story.end()
 
 
 def image_service_down(cloud: cloud_api.Cloud, step: scenarios.Step) -> None:
