@@ -39,13 +39,13 @@ class Guest:
 
 
 class HeldMigration(Protocol):
-    """A live migration that copies memory and does not end by itself.
+    """A live migration that copies a guest and does not end by itself.
 
     Forced to complete, it ends.
     """
 
     def wait_until_running(self) -> None:
-        """Wait until the guest's memory is being copied.
+        """Wait until the guest is being copied.
 
         :raises lab.expect.Unexpected: if that does not happen in time
         """
@@ -62,6 +62,13 @@ class HeldCopy(Protocol):
 
     def break_off(self) -> None:
         """Let the copying fail, and hold no other one."""
+
+
+class Disk(Protocol):
+    """A disk of a host, for the files of servers."""
+
+    def fill(self) -> None:
+        """Leave next to no space on it."""
 
 
 class Cloud(Protocol):
@@ -193,6 +200,14 @@ class Cloud(Protocol):
         At exit a migration that is still held goes on by itself.
         """
 
+    def disks_held(
+        self, server_id: str
+    ) -> AbstractContextManager[HeldMigration]:
+        """As migration_held, to wait until the hypervisor copies disks.
+
+        :raises CannotTell: if it copies none
+        """
+
     def copy_held(self, host: str) -> AbstractContextManager[HeldCopy]:
         """Let no file that a host copies from another get there.
 
@@ -224,8 +239,8 @@ class Cloud(Protocol):
         :raises CannotTell: if the cloud has no such service
         """
 
-    def disk_full(self, host: str) -> AbstractContextManager[None]:
-        """Leave a host next to no space for the disks of servers.
+    def new_disk(self, host: str) -> AbstractContextManager[Disk]:
+        """Let a host have an empty disk for the files of servers.
 
         The host must have no server. What comes there meanwhile is gone at
         exit.

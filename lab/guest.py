@@ -40,6 +40,7 @@ import uuid
 
 from lab import cloud as cloud_api
 from lab import expect
+from lab import scenarios
 
 _LINE = re.compile(r'^lab: (\d+) (.+?)\r?\n', re.MULTILINE)
 
@@ -200,3 +201,26 @@ def check_runs_on(
     expect.equal(
         'the guest, but for its uptime',
         dataclasses.replace(after, uptime=before.uptime), before)
+
+
+@contextlib.contextmanager
+def runs_on(
+    cloud: cloud_api.Cloud, step: scenarios.Step, server_id: str,
+    guest: str = 'its guest',
+) -> abc.Iterator[None]:
+    """Check that what the block does leaves a guest and its data alone.
+
+    Both looks at the guest are steps: a cloud without real guests goes on
+    without them.
+
+    :param guest: what the guest is called in them
+    :raises lab.expect.Unexpected: as check_runs_on does
+    """
+    # Where there are no real guests, this is all that is heard of one.
+    before = State()
+    with step(f'{guest} tells how long it has been up'):
+        before = ask(cloud, server_id)
+    yield
+    with step(f'{guest} runs on: it has never booted again, and has lost '
+              'nothing'):
+        check_runs_on(cloud, server_id, before)

@@ -10,12 +10,13 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Which hosts the scheduler may choose."""
+"""Which hosts the scheduler may choose, and how they store disks."""
 
 from collections import abc
 import contextlib
 
 from lab import cloud as cloud_api
+from lab import scenarios
 
 
 @contextlib.contextmanager
@@ -28,3 +29,15 @@ def only(cloud: cloud_api.Cloud, *hosts: str) -> abc.Iterator[None]:
                 compute.disable_service(service)
                 stack.callback(compute.enable_service, service)
         yield
+
+
+def storing(
+    cloud: cloud_api.Cloud, step: scenarios.Step, images_type: str
+) -> contextlib.AbstractContextManager[None]:
+    """Let all hosts store the disks of servers in files of one type.
+
+    :param images_type: as Nova's option of this name takes it
+    """
+    return scenarios.lasting(
+        step, f'configure all hosts with images_type={images_type}',
+        cloud.hosts_configured('libvirt', 'images_type', images_type))

@@ -211,6 +211,11 @@ class EmbeddedCloud:
     ) -> contextlib.AbstractContextManager[cloud.HeldMigration]:
         return self._moves.held(server_id)
 
+    def disks_held(
+        self, server_id: str
+    ) -> contextlib.AbstractContextManager[cloud.HeldMigration]:
+        raise cloud.CannotTell('its disks are empty files')
+
     def copy_held(
         self, host: str
     ) -> contextlib.AbstractContextManager[cloud.HeldCopy]:
@@ -233,9 +238,9 @@ class EmbeddedCloud:
     ) -> contextlib.AbstractContextManager[None]:
         raise cloud.CannotTell('its services are one process')
 
-    def disk_full(
+    def new_disk(
         self, host: str
-    ) -> contextlib.AbstractContextManager[None]:
+    ) -> contextlib.AbstractContextManager[cloud.Disk]:
         raise cloud.CannotTell('its hosts share their files')
 
     @contextlib.contextmanager

@@ -14,12 +14,10 @@
 
 from collections import abc
 import contextlib
-import functools
 import hashlib
 import os
 import pathlib
 import signal
-import subprocess
 import tempfile
 import threading
 import time
@@ -61,11 +59,11 @@ _ANSWER = 10
 _SLOWLY = 1
 """MiB/s: the least that libvirt knows. A guest takes a minute to move."""
 
-_FULL = 20 << 30
-"""Bytes of a disk that is full. The machine has to store next to none."""
+_SIZE = 20 << 30
+"""Bytes of a new disk. The machine has to store what is written to it."""
 
 _LEFT = 1 << 20
-"""Bytes that are free on it."""
+"""Bytes that are free on it when it is full."""
 
 
 def _reads(path: pathlib.Path) -> str:
@@ -146,14 +144,17 @@ class _HeldCopy:
 
 
 class _Held:
-    """A guest whose memory is copied so slowly that it takes a minute.
+    """A guest that is copied so slowly that it takes a minute.
 
     Paused, which is how Nova forces a migration to complete, it may move at
     full speed.
+
+    :param copied: what is waited for, 'memory' or 'disk'
     """
 
-    def __init__(self, domain: libvirt.virDomain):
+    def __init__(self, domain: libvirt.virDomain, copied: str = 'memory'):
         self._domain = domain
+        self._copied = copied
         self._speed = domain.migrateGetMaxSpeed()
         self._over = threading.Event()
         self._watcher = threading.Thread(target=self._watch)
@@ -197,18 +198,32 @@ class _Held:
                 return
 
     def copied(self) -> int:
-        """How many bytes of the guest's memory have been copied."""
+        """How many bytes have been copied of what is waited for."""
         try:
             stats = self._domain.jobStats()
         except libvirt.libvirtError:
             # A job that begins or ends has none for a moment.
             return 0
-        return int(stats.get('memory_processed', 0))
+        return int(stats.get(f'{self._copied}_processed', 0))
 
     def wait_until_running(self) -> None:
         expect.wait_for(
-            'copying of the guest\'s memory', self.copied,
+            f'copying of the guest\'s {self._copied}', self.copied,
             lambda count: count > 0, tell='{} bytes copied'.format)
+
+
+class _Disk:
+    """A disk that is mounted on a host."""
+
+    def __init__(self, directory: pathlib.Path):
+        self._directory = directory
+
+    def fill(self) -> None:
+        seen = os.statvfs(self._directory)
+        with self._directory.joinpath('filler').open('wb') as filler:
+            # Takes the space without writing to it.
+            os.posix_fallocate(
+                filler.fileno(), 0, seen.f_bavail * seen.f_frsize - _LEFT)
 
 
 class RealCloud:
@@ -423,14 +438,23 @@ class RealCloud:
         self.connect('member').image.delete_image(image)
 
     @contextlib.contextmanager
-    def migration_held(self, server_id: str) -> abc.Iterator[_Held]:
+    def migration_held(
+        self, server_id: str, copied: str = 'memory'
+    ) -> abc.Iterator[_Held]:
         host = self.connect().compute.get_server(server_id).compute_host
         hypervisor = self.hypervisor(host)
         try:
-            with _Held(hypervisor.lookupByUUIDString(server_id)) as held:
+            with _Held(
+                hypervisor.lookupByUUIDString(server_id), copied,
+            ) as held:
                 yield held
         finally:
             hypervisor.close()
+
+    def disks_held(
+        self, server_id: str
+    ) -> contextlib.AbstractContextManager[_Held]:
+        return self.migration_held(server_id, 'disk')
 
     @contextlib.contextmanager
     def migration_fails(self, server_id: str) -> abc.Iterator[None]:
@@ -503,32 +527,28 @@ class RealCloud:
         return [service.host for service in self.connect().compute.services(
             binary='nova-compute') if service.status != 'enabled']
 
-    def disk_full(
+    def new_disk(
         self, host: str
-    ) -> contextlib.AbstractContextManager[None]:
+    ) -> contextlib.AbstractContextManager[_Disk]:
         if self.shared_files():
             raise cloud.CannotTell('its hosts share their files')
-        return self._full_disk(host)
+        return self._mounted(host)
 
     @contextlib.contextmanager
-    def _full_disk(self, host: str) -> abc.Iterator[None]:
-        disk = self._lab.where.lab / f'full-{host}'
+    def _mounted(self, host: str) -> abc.Iterator[_Disk]:
+        image = self._lab.where.lab / f'disk-{host}'
         instances = str(self._lab.where.here / 'instances')
-        run = functools.partial(subprocess.run, check=True)
-        with disk.open('wb') as file:
-            file.truncate(_FULL)
-        run(['mkfs.ext4', '-q', '-m', '0', str(disk)])
         enter = machine.enter(host)
-        run([*enter, 'mount', '-o', 'loop', str(disk), instances])
+        with image.open('wb') as file:
+            file.truncate(_SIZE)
+        self._lab.call('mkfs.ext4', '-q', '-m', '0', str(image))
+        self._lab.call(
+            *enter, 'mount', '-o', 'loop', str(image), instances)
         try:
-            seen = os.statvfs(self._lab.instances_directory(host))
-            run([*enter, 'fallocate', '--length',
-                 str(seen.f_bavail * seen.f_frsize - _LEFT),
-                 f'{instances}/filler'])
-            yield
+            yield _Disk(self._lab.instances_directory(host))
         finally:
-            run([*enter, 'umount', '--lazy', instances])
-            disk.unlink()
+            self._lab.call(*enter, 'umount', '--lazy', instances)
+            image.unlink()
 
     @contextlib.contextmanager
     def incapable(self, *hosts: str) -> abc.Iterator[None]:

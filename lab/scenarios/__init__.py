@@ -32,6 +32,22 @@ Step = abc.Callable[[str], contextlib.AbstractContextManager[None]]
 Scenario = abc.Callable[[cloud_api.Cloud, Step], None]
 
 
+@contextlib.contextmanager
+def lasting(
+    step: Step, text: str, act: contextlib.AbstractContextManager[object]
+) -> abc.Iterator[None]:
+    """Let something last as long as the block, and tell of both its ends.
+
+    :param text: what is done at first, and undone in the end
+    """
+    with contextlib.ExitStack() as stack:
+        with step(text):
+            stack.enter_context(act)
+        yield
+        with step('end that'):
+            stack.close()
+
+
 class Unknown(Exception):
     """There is no such scenario. Tells which might be meant."""
 

@@ -25,6 +25,7 @@ import string
 from lab import cloud as cloud_api
 from lab import expect
 from lab import guest as guests
+from lab import hosts
 from lab import scenarios
 from lab import server as servers
 
@@ -39,10 +40,10 @@ class _Story:
     """What the guests of one server find, one after the other."""
 
     def __init__(
-        self, cloud: cloud_api.Cloud, step: scenarios.Step, host: str,
+        self, cloud: cloud_api.Cloud, step: scenarios.Step,
         image: str | None = None, flavor: str | None = None,
         config_drive: bool = False, volumes: abc.Collection[str] = (),
-        booted: str = 'disk',
+        booted: str = 'disk', host: str | None = None,
     ):
         """Boot the server.
 
@@ -50,6 +51,7 @@ class _Story:
         :param flavor: id of a flavor; the cloud's if none
         :param volumes: those of lab.server.boot
         :param booted: the name that the image has on the console
+        :param host: the cloud's first if none
         """
         self._cloud = cloud
         self._step = step
@@ -58,6 +60,7 @@ class _Story:
         self._markers: dict[str, list[str]] = {}
         #: digests of the server's disks when it last moved, by their files
         self._disks: dict[str, str] = {}
+        host = host or cloud.hosts()[0]
         with step(f'boot a server on {host}'):
             self.server = servers.boot(
                 cloud, host, image, flavor, config_drive, volumes)
@@ -120,24 +123,21 @@ class _Story:
                         'that it has, and writes one to each'):
             self._boot(booted, runs_from)
 
-    def migrate(self, destination: str) -> None:
-        """Live-migrate to a host, and check that nothing is lost."""
-        # Where there are no real guests, this is all that is heard of one.
-        before = guests.State()
-        source = self.server.host()
+    def migrate(self) -> None:
+        """Live-migrate to the second host, and check that nothing is lost."""
+        source, destination = self._cloud.hosts()[:2]
         images = self._cloud.images(self.server.id)
         files = self._files(source)
-        with self._step('its guest tells how long it has been up'):
-            before = guests.ask(self._cloud, self.server.id)
         with self._step(f'{source} tells what is on each disk, attached or '
                         'not'):
             self._disks = self._digests(source)
-        with self._step(f'live-migrate it to {destination}, always in rescue'):
-            self.server.live_migrate(destination)
-            self._wait_in_rescue()
-        with self._step('its guest runs on: it has never booted again, and '
-                        'finds all markers'):
-            guests.check_runs_on(self._cloud, self.server.id, before)
+        with guests.runs_on(self._cloud, self._step, self.server.id):
+            with self._step(
+                    f'live-migrate it to {destination}, always in rescue'):
+                self.server.live_migrate(destination)
+                self._wait_in_rescue()
+                expect.equal(
+                    'the host of the server', self.server.host(), destination)
         with self._step(f'{destination} has the same files'):
             expect.equal(
                 'its files', self._files(destination), files)
@@ -177,11 +177,12 @@ class _Story:
             {'failed', 'error', 'cancelled'}.__contains__)
         self.server.wait_for_status('RESCUE')
 
-    def unrescue(self, host: str) -> None:
+    def unrescue(self) -> None:
         """Unrescue the server, and check that its guest has all of its data.
 
-        :param host: the one that it must be on
+        Then delete it.
         """
+        host = self.server.host()
         with self._step(f'unrescue it on {host}'):
             self.server.unrescue()
             expect.equal('the host of the server', self.server.host(), host)
@@ -208,29 +209,36 @@ class _Story:
         with self._step('delete it'):
             self.server.delete()
 
+    def travel(
+        self, image: str | None = None, booted: str = 'rescue',
+        runs_from: str = 'disk.rescue',
+    ) -> None:
+        """Rescue the server, let it move, unrescue it there and delete it.
+
+        The parameters are those of rescue.
+        """
+        self.rescue(image, booted, runs_from)
+        self.migrate()
+        self.unrescue()
+
 
 def rescued_guest_runs_on(
     cloud: cloud_api.Cloud, step: scenarios.Step
 ) -> None:
     """A guest in rescue runs on while it moves, and its data come along"""
-    source, destination = cloud.hosts()[:2]
-    story = _Story(cloud, step, source)
-    story.rescue()
-    story.migrate(destination)
-    story.unrescue(destination)
+    _Story(cloud, step).travel()
 
 
 def rescued_without_images(
     cloud: cloud_api.Cloud, step: scenarios.Step
 ) -> None:
     """A rescued server moves, and comes back, though its images are gone"""
-    source, destination = cloud.hosts()[:2]
     with (_copy(cloud, step, cloud.image) as image,
           _copy(cloud, step, cloud.rescue_image) as rescue_image):
-        story = _Story(cloud, step, source, image)
+        story = _Story(cloud, step, image)
         story.rescue(rescue_image)
-    story.migrate(destination)
-    story.unrescue(destination)
+    story.migrate()
+    story.unrescue()
 
 
 @contextlib.contextmanager
@@ -249,21 +257,6 @@ def _copy(
         cloud.delete_image(copied)
 
 
-@contextlib.contextmanager
-def _configured(
-    cloud: cloud_api.Cloud, step: scenarios.Step,
-    section: str, option: str, value: str,
-) -> abc.Iterator[None]:
-    """Let the hosts have an option of Nova's."""
-    with contextlib.ExitStack() as stack:
-        with step(f'configure all hosts with {option}={value}'):
-            stack.enter_context(
-                cloud.hosts_configured(section, option, value))
-        yield
-        with step('configure them as before'):
-            stack.close()
-
-
 def _all_disks(
     cloud: cloud_api.Cloud, step: scenarios.Step, **properties: str
 ) -> None:
@@ -271,15 +264,12 @@ def _all_disks(
 
     :param properties: what its rescue image has beside those of the cloud's
     """
-    source, destination = cloud.hosts()[:2]
     with (_copy(cloud, step, cloud.image) as image,
           _copy(cloud, step, cloud.rescue_image, **properties) as rescue_image
           ):
         story = _Story(
-            cloud, step, source, image, cloud.disks_flavor, config_drive=True)
-        story.rescue(rescue_image)
-        story.migrate(destination)
-        story.unrescue(destination)
+            cloud, step, image, cloud.disks_flavor, config_drive=True)
+        story.travel(rescue_image)
 
 
 def rescued_with_all_disks(
@@ -300,7 +290,7 @@ def rescued_with_raw_disks(
     cloud: cloud_api.Cloud, step: scenarios.Step
 ) -> None:
     """Disks move that are whole by themselves, without a backing file"""
-    with _configured(cloud, step, 'libvirt', 'images_type', 'raw'):
+    with hosts.storing(cloud, step, 'raw'):
         _all_disks(cloud, step)
         _all_disks(cloud, step, **_STABLE)
 
@@ -309,14 +299,11 @@ def rescued_with_kernel_and_ramdisk(
     cloud: cloud_api.Cloud, step: scenarios.Step
 ) -> None:
     """Kernel and ramdisk move, those of the server and those of its rescue"""
-    source, destination = cloud.hosts()[:2]
     story = _Story(
-        cloud, step, source, cloud.kernel_image(), cloud.disks_flavor,
+        cloud, step, cloud.kernel_image(), cloud.disks_flavor,
         config_drive=True, booted='kernel')
     # Nova boots the rescue guest from that kernel, too.
-    story.rescue(booted='kernel', runs_from='disk')
-    story.migrate(destination)
-    story.unrescue(destination)
+    story.travel(booted='kernel', runs_from='disk')
 
 
 def rescued_boot_from_volume(
@@ -324,12 +311,8 @@ def rescued_boot_from_volume(
 ) -> None:
     """A rescue guest moves that has the volume its server boots from"""
     cloud.require_volumes()
-    source, destination = cloud.hosts()[:2]
     with _copy(cloud, step, cloud.rescue_image, **_STABLE) as rescue_image:
-        story = _Story(cloud, step, source, volumes=[servers.ROOT])
-        story.rescue(rescue_image)
-        story.migrate(destination)
-        story.unrescue(destination)
+        _Story(cloud, step, volumes=[servers.ROOT]).travel(rescue_image)
 
 
 def rescued_with_data_volume(
@@ -337,18 +320,10 @@ def rescued_with_data_volume(
 ) -> None:
     """A volume comes along that its rescued server does without"""
     cloud.require_volumes()
-    source, destination = cloud.hosts()[:2]
-
-    def play() -> None:
-        story = _Story(cloud, step, source, volumes=[servers.DATA])
-        story.rescue()
-        story.migrate(destination)
-        story.unrescue(destination)
-
-    play()
+    _Story(cloud, step, volumes=[servers.DATA]).travel()
     # Its other disks travel then, one under the volume's name.
-    with _configured(cloud, step, 'libvirt', 'images_type', 'qcow2'):
-        play()
+    with hosts.storing(cloud, step, 'qcow2'):
+        _Story(cloud, step, volumes=[servers.DATA]).travel()
 
 
 def rescued_to_cold_and_warm_cache(
@@ -358,17 +333,18 @@ def rescued_to_cold_and_warm_cache(
     source, destination = cloud.hosts()[:2]
     with (_copy(cloud, step, cloud.image) as image,
           _copy(cloud, step, cloud.rescue_image) as rescue_image):
-        neighbour = _Story(cloud, step, destination, image)
+        neighbour = _Story(cloud, step, image, host=destination)
         for cache in ('cold', 'warm'):
             cached = dict[str, str]()
-            before = guests.State()
             with step(f'{destination} tells what it has cached: it is {cache} '
                       'for the rescue image'):
                 cached = cloud.cached_images(destination)
-                before = guests.ask(cloud, neighbour.server.id)
-            story = _Story(cloud, step, source, image)
+            story = _Story(cloud, step, image)
             story.rescue(rescue_image)
-            story.migrate(destination)
+            with guests.runs_on(
+                    cloud, step, neighbour.server.id,
+                    'the guest of another server of that image'):
+                story.migrate()
             with step('what was cached is as it was'):
                 found = cloud.cached_images(destination)
                 expect.equal(
@@ -381,9 +357,7 @@ def rescued_to_cold_and_warm_cache(
                 expect.equal(
                     'the new ones', new,
                     {name: origin.get(name) for name in new})
-            with step('the guest of another server of that image runs on'):
-                guests.check_runs_on(cloud, neighbour.server.id, before)
-            story.unrescue(destination)
+            story.unrescue()
         neighbour.reboot()
         with step('delete it'):
             neighbour.server.delete()

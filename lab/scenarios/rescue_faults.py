@@ -21,12 +21,17 @@ rescue with its data.
 from collections import abc
 import contextlib
 import dataclasses
+from typing import Literal
+from typing import TypeVar
 
 from lab import cloud as cloud_api
 from lab import expect
 from lab import guest as guests
+from lab import hosts
 from lab import scenarios
 from lab import server as servers
+
+_Held = TypeVar('_Held', cloud_api.HeldCopy, cloud_api.HeldMigration)
 
 
 class _Story:
@@ -47,6 +52,8 @@ class _Story:
         self._markers: list[str] = []
         #: the rescue guest before the fault
         self._running = guests.State()
+        #: what holds it as it moves
+        self._hold = contextlib.ExitStack()
         with step(f'boot a server on {self.source} and rescue it'):
             self.server = servers.boot(
                 cloud, self.source, config_drive=True)
@@ -68,56 +75,43 @@ class _Story:
                 self._cloud, self.server.id, self._markers))
 
     @contextlib.contextmanager
-    def fault(
-        self, text: str, fault: contextlib.AbstractContextManager[None]
-    ) -> abc.Iterator[None]:
-        """Let a fault last as long as the block, and tell of both its ends."""
-        with contextlib.ExitStack() as stack:
-            with self._step(text):
-                stack.enter_context(fault)
-            yield
-            with self._step('end that'):
-                stack.close()
+    def held(
+        self, copying: Literal['files', 'disks', 'memory'],
+        hold: contextlib.AbstractContextManager[_Held],
+    ) -> abc.Iterator[_Held]:
+        """Move it, and hold it for as long as the block runs.
 
-    @contextlib.contextmanager
-    def memory_held(self) -> abc.Iterator[None]:
-        """Move it, and hold it while its memory is copied."""
-        with self._cloud.migration_held(self.server.id) as held:
+        :param copying: what is being copied then
+        :param hold: what holds it
+        """
+        with contextlib.ExitStack() as self._hold:
+            held = self._hold.enter_context(hold)
             with self._step(f'live-migrate it to {self.destination}, and '
-                            'hold it while its memory is copied'):
+                            f'hold the copying of its {copying}'):
                 self.server.live_migrate(self.destination)
                 held.wait_until_running()
-                self.server.wait_for_migration('running')
-            yield
-
-    @contextlib.contextmanager
-    def copy_held(
-        self, held: contextlib.AbstractContextManager[cloud_api.HeldCopy]
-    ) -> abc.Iterator[cloud_api.HeldCopy]:
-        """Move it, and hold it while its files are copied."""
-        with held as copy:
-            with self._step(f'live-migrate it to {self.destination}, and '
-                            'hold it while its files are copied'):
-                self.server.live_migrate(self.destination)
-                copy.wait_until_running()
-            yield copy
+            yield held
 
     def wait_until_moved(self) -> None:
-        """Wait until the guest runs on the destination alone."""
+        """Let it go on until its guest runs on the destination alone."""
         with self._step(f'its guest moves to {self.destination}'):
+            self._hold.close()
             expect.wait_for(
                 'end of the guest on the source',
                 lambda: self._cloud.guest(self.source, self.server.id),
                 lambda guest: guest is None)
 
-    def fail_to_move(self) -> None:
-        with self._step(f'live-migrate it to {self.destination}: it fails'):
-            self.server.live_migrate(self.destination)
-            self.server.wait_for_migration('failed', 'error')
-
-    def check_failed(self) -> None:
+    def wait_until_failed(self) -> None:
         with self._step('the migration fails'):
             self.server.wait_for_migration('failed', 'error')
+
+    def fail_to_move(self) -> None:
+        with self._step(f'live-migrate it to {self.destination}'):
+            self.server.live_migrate(self.destination)
+        self.wait_until_failed()
+
+    def check_failed(self) -> None:
+        self.wait_until_failed()
         self.check_place(self.source)
 
     def check_moved(self) -> None:
@@ -207,13 +201,36 @@ class _Story:
         self.unrescue()
 
 
+def _kill(
+    cloud: cloud_api.Cloud, step: scenarios.Step,
+    service: str, host: str | None = None, *,
+    copying: Literal['files', 'memory'],
+    until: abc.Callable[[_Story], None] = lambda story: None,
+) -> _Story:
+    """Kill a service while a server in rescue moves, and start it again.
+
+    :param service: one of those of lab.cloud.Cloud.killed, with its host
+    :param copying: what is being copied when it dies
+    :param until: waits for what has to happen before it is started again
+    """
+    down = cloud.killed(service, host)
+    files = cloud.copy_held(cloud.hosts()[1]) if copying == 'files' else None
+    story = _Story(cloud, step)
+    with story.held(copying, files or cloud.migration_held(story.server.id)):
+        where = f' on {host}' if host else ''
+        with scenarios.lasting(step, f'kill {service}{where}', down):
+            until(story)
+    return story
+
+
 def hypervisor_unreachable(
     cloud: cloud_api.Cloud, step: scenarios.Step
 ) -> None:
     """The destination's libvirt is down: the server stays where it was"""
     down = cloud.killed('libvirtd', cloud.hosts()[1])
     story = _Story(cloud, step)
-    with story.fault(f'kill libvirtd on {story.destination}', down):
+    with scenarios.lasting(
+            step, f'kill libvirtd on {story.destination}', down):
         story.fail_to_move()
     story.check_place(story.source)
     story.end()
@@ -223,12 +240,31 @@ def destination_disk_full(
     cloud: cloud_api.Cloud, step: scenarios.Step
 ) -> None:
     """The destination's disk is full: the server stays where it was"""
-    full = cloud.disk_full(cloud.hosts()[1])
+    new_disk = cloud.new_disk(cloud.hosts()[1])
     story = _Story(cloud, step)
-    with story.fault(f'fill the disk of {story.destination}', full):
+    with new_disk as disk:
+        with step(f'fill the disk of {story.destination}'):
+            disk.fill()
         story.fail_to_move()
         story.check_place(story.source)
     story.end()
+
+
+def destination_disk_full_moving(
+    cloud: cloud_api.Cloud, step: scenarios.Step
+) -> None:
+    """The destination's disk fills as disks are copied: the server stays"""
+    new_disk = cloud.new_disk(cloud.hosts()[1])
+    # Of others, little is copied: only what the guest has written.
+    with hosts.storing(cloud, step, 'raw'):
+        story = _Story(cloud, step)
+        with new_disk as disk:
+            with story.held('disks', cloud.disks_held(story.server.id)):
+                with step(f'fill the disk of {story.destination}'):
+                    disk.fill()
+                story.wait_until_failed()
+            story.check_place(story.source)
+        story.end()
 
 
 def image_service_down(cloud: cloud_api.Cloud, step: scenarios.Step) -> None:
@@ -240,7 +276,7 @@ def image_service_down(cloud: cloud_api.Cloud, step: scenarios.Step) -> None:
     with step('upload a copy of the rescue image'):
         image = cloud.copy_image(cloud.rescue_image)
     story = _Story(cloud, step, image)
-    with story.fault('kill the image service', down):
+    with scenarios.lasting(step, 'kill the image service', down):
         story.move(destination)
     with step('delete that image'):
         cloud.delete_image(image)
@@ -251,7 +287,7 @@ def copy_broken_off(cloud: cloud_api.Cloud, step: scenarios.Step) -> None:
     """The copying of a file breaks off: the server stays where it was"""
     held = cloud.copy_held(cloud.hosts()[1])
     story = _Story(cloud, step)
-    with story.copy_held(held) as copy:
+    with story.held('files', held) as copy:
         with step('break the copying off'):
             copy.break_off()
         story.check_failed()
@@ -274,23 +310,19 @@ def outgoing_guest_killed(
 ) -> None:
     """The guest dies as it moves: the server is off, and loses no disk"""
     story = _Story(cloud, step)
-    with story.memory_held():
+    with story.held('memory', cloud.migration_held(story.server.id)):
         with step(f'kill the guest on {story.source}'):
             cloud.kill_guest(story.source, story.server.id)
-        with step('the migration fails'):
-            story.server.wait_for_migration('failed', 'error')
+        story.wait_until_failed()
     story.check_place(story.source, running=False)
     story.unrescue()
 
 
 def hypervisor_killed(cloud: cloud_api.Cloud, step: scenarios.Step) -> None:
     """The destination's libvirt dies as memory is copied: the server stays"""
-    down = cloud.killed('libvirtd', cloud.hosts()[1])
-    story = _Story(cloud, step)
-    with story.memory_held():
-        with story.fault(f'kill libvirtd on {story.destination}', down):
-            with step('the migration fails'):
-                story.server.wait_for_migration('failed', 'error')
+    story = _kill(
+        cloud, step, 'libvirtd', cloud.hosts()[1], copying='memory',
+        until=_Story.wait_until_failed)
     story.check_place(story.source)
     story.end()
 
@@ -303,13 +335,10 @@ def source_hypervisor_killed(
     It is taken back when nova-compute there is started anew.
     """
     source = cloud.hosts()[0]
-    down = cloud.killed('libvirtd', source)
     compute_down = cloud.killed('nova-compute', source)
-    story = _Story(cloud, step)
-    with story.memory_held():
-        with story.fault(f'kill libvirtd on {source}', down):
-            pass
-    with story.fault(f'kill nova-compute on {source}', compute_down):
+    story = _kill(cloud, step, 'libvirtd', source, copying='memory')
+    with scenarios.lasting(
+            step, f'kill nova-compute on {source}', compute_down):
         pass
     story.check_failed()
     story.end()
@@ -319,13 +348,8 @@ def source_compute_killed_copying(
     cloud: cloud_api.Cloud, step: scenarios.Step
 ) -> None:
     """The source's nova-compute dies as files are copied, and comes back"""
-    source, destination = cloud.hosts()[:2]
-    down = cloud.killed('nova-compute', source)
-    held = cloud.copy_held(destination)
-    story = _Story(cloud, step)
-    with story.copy_held(held):
-        with story.fault(f'kill nova-compute on {source}', down):
-            pass
+    story = _kill(
+        cloud, step, 'nova-compute', cloud.hosts()[0], copying='files')
     story.check_failed()
     story.end()
 
@@ -334,28 +358,9 @@ def source_compute_killed_moving(
     cloud: cloud_api.Cloud, step: scenarios.Step
 ) -> None:
     """The source's nova-compute dies as memory is copied, and comes back"""
-    down = cloud.killed('nova-compute', cloud.hosts()[0])
-    story = _Story(cloud, step)
-    with story.memory_held():
-        with story.fault(f'kill nova-compute on {story.source}', down):
-            pass
+    story = _kill(
+        cloud, step, 'nova-compute', cloud.hosts()[0], copying='memory')
     story.check_failed()
-    story.end()
-
-
-def _move_without(
-    story: _Story, step: scenarios.Step, host: str,
-    down: contextlib.AbstractContextManager[None],
-) -> None:
-    """Let the guest move while there is no nova-compute on a host."""
-    with contextlib.ExitStack() as stack:
-        with story.memory_held():
-            with step(f'kill nova-compute on {host}'):
-                stack.enter_context(down)
-        story.wait_until_moved()
-        with step('start nova-compute again'):
-            stack.close()
-    story.check_moved()
     story.end()
 
 
@@ -363,31 +368,30 @@ def source_compute_dead_at_the_end(
     cloud: cloud_api.Cloud, step: scenarios.Step
 ) -> None:
     """The guest moves while the source's nova-compute is dead"""
-    down = cloud.killed('nova-compute', cloud.hosts()[0])
-    story = _Story(cloud, step)
-    _move_without(story, step, story.source, down)
+    story = _kill(
+        cloud, step, 'nova-compute', cloud.hosts()[0], copying='memory',
+        until=_Story.wait_until_moved)
+    story.check_moved()
+    story.end()
 
 
 def destination_compute_dead_at_the_end(
     cloud: cloud_api.Cloud, step: scenarios.Step
 ) -> None:
     """The guest moves while the destination's nova-compute is dead"""
-    down = cloud.killed('nova-compute', cloud.hosts()[1])
-    story = _Story(cloud, step)
-    _move_without(story, step, story.destination, down)
+    story = _kill(
+        cloud, step, 'nova-compute', cloud.hosts()[1], copying='memory',
+        until=_Story.wait_until_moved)
+    story.check_moved()
+    story.end()
 
 
 def destination_compute_killed_copying(
     cloud: cloud_api.Cloud, step: scenarios.Step
 ) -> None:
     """The destination's nova-compute dies as files are copied"""
-    destination = cloud.hosts()[1]
-    down = cloud.killed('nova-compute', destination)
-    held = cloud.copy_held(destination)
-    story = _Story(cloud, step)
-    with story.copy_held(held):
-        with story.fault(f'kill nova-compute on {destination}', down):
-            pass
+    story = _kill(
+        cloud, step, 'nova-compute', cloud.hosts()[1], copying='files')
     story.check_failed()
     story.end()
 
@@ -396,11 +400,8 @@ def destination_compute_killed_moving(
     cloud: cloud_api.Cloud, step: scenarios.Step
 ) -> None:
     """The destination's nova-compute dies as memory is copied"""
-    down = cloud.killed('nova-compute', cloud.hosts()[1])
-    story = _Story(cloud, step)
-    with story.memory_held():
-        with story.fault(f'kill nova-compute on {story.destination}', down):
-            pass
+    story = _kill(
+        cloud, step, 'nova-compute', cloud.hosts()[1], copying='memory')
     story.check_moved()
     story.end()
 
@@ -429,7 +430,8 @@ def conductors_killed_checking(
                 stack.enter_context(down)
         with step('end both'):
             stack.close()
-    with story.fault(f'kill nova-compute on {source}', compute_down):
+    with scenarios.lasting(
+            step, f'kill nova-compute on {source}', compute_down):
         pass
     story.check_failed()
     story.end()
@@ -437,11 +439,7 @@ def conductors_killed_checking(
 
 def conductors_killed(cloud: cloud_api.Cloud, step: scenarios.Step) -> None:
     """No conductor is there while the guest moves: the migration completes"""
-    down = cloud.killed('nova-conductor')
-    story = _Story(cloud, step)
-    with story.memory_held():
-        with story.fault('kill the conductors', down):
-            pass
+    story = _kill(cloud, step, 'nova-conductor', copying='memory')
     story.check_moved()
     story.end()
 
@@ -450,10 +448,6 @@ def message_queue_killed(
     cloud: cloud_api.Cloud, step: scenarios.Step
 ) -> None:
     """The message queue dies while the guest moves, and comes back"""
-    down = cloud.killed('rabbitmq')
-    story = _Story(cloud, step)
-    with story.memory_held():
-        with story.fault('kill the message queue', down):
-            pass
+    story = _kill(cloud, step, 'rabbitmq', copying='memory')
     story.check_moved()
     story.end()

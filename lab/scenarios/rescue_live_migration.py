@@ -161,20 +161,6 @@ def refuse_before_2_105(
     _unrescue(cloud, step, server, source)
 
 
-@contextlib.contextmanager
-def _fault(
-    step: scenarios.Step, text: str,
-    fault: contextlib.AbstractContextManager[None],
-) -> abc.Iterator[None]:
-    """Let a fault last as long as the block, and tell of both its ends."""
-    with contextlib.ExitStack() as stack:
-        with step(text):
-            stack.enter_context(fault)
-        yield
-        with step('end that'):
-            stack.close()
-
-
 def _refuse_host(
     cloud: cloud_api.Cloud, step: scenarios.Step, text: str,
     fault: contextlib.AbstractContextManager[None], to_host: str | None,
@@ -182,7 +168,7 @@ def _refuse_host(
 ) -> None:
     source = cloud.hosts()[0]
     server = _rescued(cloud, step, source)
-    with _fault(step, text, fault):
+    with scenarios.lasting(step, text, fault):
         with step('live-migrate it: refused with 400'):
             with expect.refused(400) as refusal:
                 server.live_migrate(to_host)
@@ -225,7 +211,7 @@ def no_capable_destination(
     """When no other host can, the error of the action says why"""
     source, *others = cloud.hosts()
     server = _rescued(cloud, step, source)
-    with _fault(
+    with scenarios.lasting(
             step, f'take the ability to do it from {", ".join(others)}',
             cloud.incapable(*others)):
         with step('live-migrate it: the scheduler finds no host'):

@@ -272,7 +272,8 @@ def test_no_server_boots_without_the_image_service(cloud, hosts):
 @pytest.mark.parametrize('ask', [
     lambda cloud: cloud.cached_images('node1'),
     lambda cloud: cloud.copy_held('node1'),
-    lambda cloud: cloud.disk_full('node1'),
+    lambda cloud: cloud.disks_held('any'),
+    lambda cloud: cloud.new_disk('node1'),
     lambda cloud: cloud.frozen('nova-compute', 'node1'),
     lambda cloud: cloud.killed('nova-compute', 'node1'),
     lambda cloud: cloud.killed('nova-conductor'),

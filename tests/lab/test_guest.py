@@ -12,6 +12,7 @@
 
 """What a guest tells on its console is understood, or asked for again."""
 
+import contextlib
 import dataclasses
 import types
 
@@ -139,8 +140,45 @@ def test_guest_that_does_not_run_on(changed, message):
         guest.check_runs_on(Console(), 'id', before)
 
 
-def test_guests_that_are_not_real_need_no_waiting_for():
-    def cannot(server_id):
-        raise cloud_api.CannotTell('they are not real')
+class Steps:
+    """Takes the steps of a scenario, and what a cloud cannot tell in them."""
 
-    guest.settle(types.SimpleNamespace(console=cannot), 'id')
+    def __init__(self):
+        self.told = []
+
+    def __call__(self, text):
+        self.told.append(text)
+        return contextlib.suppress(cloud_api.CannotTell)
+
+
+def test_guest_that_runs_on_meanwhile():
+    step = Steps()
+    console = Console(lambda text: text.replace('7.50', '7.49'))
+    with guest.runs_on(console, step, 'id', 'the other one'):
+        assert len(console.asked) == 1
+    assert len(console.asked) == 2
+    assert [text.startswith('the other one ') for text in step.told] == [
+        True, True]
+
+
+def test_guest_that_boots_meanwhile():
+    console = Console(lambda text: text.replace('boot 2', 'boot 1'))
+    with pytest.raises(expect.Unexpected, match='booted last'):
+        with guest.runs_on(console, Steps(), 'id'):
+            pass
+
+
+def cannot_tell(server_id):
+    raise cloud_api.CannotTell('its guests are not real')
+
+
+def test_guest_that_is_not_real_is_not_looked_at():
+    step = Steps()
+    with guest.runs_on(
+            types.SimpleNamespace(console=cannot_tell), step, 'id'):
+        step.told.append('move')
+    assert step.told[1] == 'move'
+
+
+def test_guests_that_are_not_real_need_no_waiting_for():
+    guest.settle(types.SimpleNamespace(console=cannot_tell), 'id')

@@ -151,6 +151,23 @@ def test_what_has_been_copied(real, domain):
         held.wait_until_running()
 
 
+def test_what_has_been_copied_of_disks(real, domain):
+    with real._Held(domain, 'disk') as held:
+        domain.job = {'memory_processed': 7, 'disk_processed': 0}
+        assert held.copied() == 0
+        domain.job = {'memory_processed': 0, 'disk_processed': 8}
+        assert held.copied() == 8
+        held.wait_until_running()
+
+
+def test_a_disk_is_filled_but_for_the_rest(real, tmp_path, monkeypatch):
+    free = types.SimpleNamespace(f_bavail=300, f_frsize=4096)
+    monkeypatch.setattr(real.os, 'statvfs', {tmp_path: free}.__getitem__)
+    real._Disk(tmp_path).fill()
+    taken = sum(path.stat().st_blocks * 512 for path in tmp_path.iterdir())
+    assert taken == 300 * 4096 - real._LEFT
+
+
 @contextlib.contextmanager
 def process(*words):
     with subprocess.Popen(
