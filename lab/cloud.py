@@ -220,12 +220,13 @@ class Cloud(Protocol):
         """Let the guest of a server on a host die without a word."""
 
     def killed(
-        self, service: str, host: str | None = None
+        self, service: str, host: str | None = None, gently: bool = False
     ) -> AbstractContextManager[None]:
         """Kill a service; start it again at exit, and wait until it works.
 
         :param service: 'nova-compute' or 'libvirtd' of a host, or
             'nova-conductor' (all that there are), 'glance' or 'rabbitmq'
+        :param gently: whether it is asked to end, as for its upgrade
         :raises CannotTell: if the cloud has no such service, or cannot do
             without
         """

@@ -225,7 +225,7 @@ class EmbeddedCloud:
         self._moves.kill(host, server_id)
 
     def killed(
-        self, service: str, host: str | None = None
+        self, service: str, host: str | None = None, gently: bool = False
     ) -> contextlib.AbstractContextManager[None]:
         if service == 'libvirtd' and host is not None:
             return self._moves.unreachable(host)

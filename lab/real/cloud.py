@@ -508,11 +508,12 @@ class RealCloud:
 
     @contextlib.contextmanager
     def killed(
-        self, service: str, host: str | None = None
+        self, service: str, host: str | None = None, gently: bool = False
     ) -> abc.Iterator[None]:
         found = self._programs(service, host)
+        supervisor = programs.Supervisor(self._lab.where)
         for program in found:
-            programs.Supervisor(self._lab.where).kill(program.name)
+            (supervisor.stop if gently else supervisor.kill)(program.name)
         try:
             yield
         finally:

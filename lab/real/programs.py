@@ -53,6 +53,8 @@ class Program:
     environment: dict[str, str] = dataclasses.field(default_factory=dict)
     #: signal that asks it to end
     stop_signal: str = 'TERM'
+    #: seconds that it may take to end then, before it is killed
+    patience: int = 10
 
 
 class NotReady(layout.Problem):
@@ -135,7 +137,8 @@ def write_configuration(
             'environment': _environment(program.environment),
             'autostart': 'false', 'autorestart': 'unexpected',
             'startsecs': '1', 'startretries': '2',
-            'stopsignal': program.stop_signal, 'stopwaitsecs': '10',
+            'stopsignal': program.stop_signal,
+            'stopwaitsecs': str(program.patience),
             'stopasgroup': 'true', 'killasgroup': 'true',
             'redirect_stderr': 'true', 'stdout_logfile_maxbytes': '0',
             'stdout_logfile': str(log(where, program.name))}

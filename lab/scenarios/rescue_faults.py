@@ -204,21 +204,22 @@ class _Story:
 def _kill(
     cloud: cloud_api.Cloud, step: scenarios.Step,
     service: str, host: str | None = None, *,
-    copying: Literal['files', 'memory'],
+    copying: Literal['files', 'memory'], gently: bool = False,
     until: abc.Callable[[_Story], None] = lambda story: None,
 ) -> _Story:
     """Kill a service while a server in rescue moves, and start it again.
 
-    :param service: one of those of lab.cloud.Cloud.killed, with its host
+    :param service: as for lab.cloud.Cloud.killed, and so its host and gently
     :param copying: what is being copied when it dies
     :param until: waits for what has to happen before it is started again
     """
-    down = cloud.killed(service, host)
+    down = cloud.killed(service, host, gently)
     files = cloud.copy_held(cloud.hosts()[1]) if copying == 'files' else None
     story = _Story(cloud, step)
     with story.held(copying, files or cloud.migration_held(story.server.id)):
-        where = f' on {host}' if host else ''
-        with scenarios.lasting(step, f'kill {service}{where}', down):
+        what = service + (f' on {host}' if host else '')
+        with scenarios.lasting(
+                step, f'{"stop" if gently else "kill"} {what}', down):
             until(story)
     return story
 
@@ -333,6 +334,17 @@ def source_hypervisor_killed(
     """The source's libvirt dies as memory is copied: the server stays"""
     story = _kill(
         cloud, step, 'libvirtd', cloud.hosts()[0], copying='memory')
+    story.check_failed()
+    story.end()
+
+
+def source_hypervisor_restarted(
+    cloud: cloud_api.Cloud, step: scenarios.Step
+) -> None:
+    """The source's libvirt is restarted as memory is copied: the same"""
+    story = _kill(
+        cloud, step, 'libvirtd', cloud.hosts()[0], copying='memory',
+        gently=True)
     story.check_failed()
     story.end()
 

@@ -79,6 +79,16 @@ def test_supervisor_gets_commands_and_environment_as_they_are(tmp_path):
     assert any('node1.net' in word for word in entered)
 
 
+def test_supervisor_is_as_patient_as_a_program_needs(tmp_path):
+    where = layout.Layout(tmp_path)
+    where.conf.mkdir(parents=True)
+    programs.write_configuration(where, [
+        programs.Program('one', '', (), lambda: True, patience=60)])
+    found = configparser.ConfigParser()
+    found.read(where.conf / 'supervisord.conf')
+    assert found['program:one']['stopwaitsecs'] == '60'
+
+
 def test_the_end_of_a_log_is_told(tmp_path):
     where = layout.Layout(tmp_path)
     where.logs.mkdir()

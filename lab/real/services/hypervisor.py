@@ -75,7 +75,9 @@ def libvirtd(lab: common.Lab, compute: topology.Compute) -> programs.Program:
     return programs.Program(
         name=f'libvirtd-{compute.name}', host=compute.name,
         command=('libvirtd', '--listen', '--config', str(configuration)),
-        ready=programs.port_open(compute.address, 16509))
+        ready=programs.port_open(compute.address, 16509),
+        # It waits half a minute for the end of what it still does.
+        patience=60)
 
 
 def programs_of(lab: common.Lab) -> list[programs.Program]:
