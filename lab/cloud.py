@@ -36,6 +36,8 @@ class Guest:
     running: bool
     #: names of the files of its disks, but CD-ROMs, in the order of its XML
     disks: tuple[str, ...]
+    #: whether it has UEFI, and variables of that
+    uefi: bool = False
 
 
 class HeldMigration(Protocol):
@@ -78,7 +80,7 @@ class Cloud(Protocol):
     rescue_image: str
     #: id of the flavor of the servers
     flavor: str
-    #: id of a flavor with more memory and a larger disk
+    #: id of a flavor with more memory, enough for UEFI, and a larger disk
     larger_flavor: str
     #: id of a flavor with an ephemeral disk and a swap disk, too
     disks_flavor: str
@@ -121,6 +123,12 @@ class Cloud(Protocol):
         :raises CannotTell: if there are none
         """
 
+    def require_uefi(self) -> None:
+        """Make sure that guests can boot by UEFI.
+
+        :raises CannotTell: if they cannot
+        """
+
     def guest(self, host: str, server_id: str) -> Guest | None:
         """The guest of a server on a host; None if the host has none."""
 
@@ -143,6 +151,12 @@ class Cloud(Protocol):
         """Digests of the images that a host has cached, by name of the file.
 
         :raises CannotTell: if none is cached
+        """
+
+    def uefi_variables(self, host: str, server_id: str) -> str | None:
+        """A digest of the UEFI variables that a host has of a server.
+
+        None if it has none.
         """
 
     def images(self, server_id: str) -> set[str] | None:

@@ -18,13 +18,15 @@ Told ``tell WORD``, a guest of a cloud that has real ones answers::
     lab: LENGTH WORD uptime SECONDS
     lab: LENGTH WORD disk DISK BYTES SERIAL
     lab: LENGTH WORD marker DISK TEXT
+    lab: LENGTH WORD marker uefi TEXT           if UEFI has booted it
     lab: LENGTH WORD disk DISK holds NAME       an image that it did not boot
     lab: LENGTH WORD disk DISK read-only
     lab: LENGTH WORD running from DISK
     lab: LENGTH WORD told COUNT                 how many lines there were
 
 and it tells the same, with ``boot`` for the word, when it has booted and has
-written the marker ``NAME BOOTID`` to all of its disks. From then on it tells
+written the marker ``NAME BOOTID`` to all of its disks, and to a variable of
+UEFI. From then on it tells
 its uptime again and again, as ``lab: LENGTH tick SECONDS``.
 
 A console can lose characters of a busy guest, or have them twice. LENGTH is
@@ -42,6 +44,9 @@ from lab import cloud as cloud_api
 from lab import expect
 from lab import scenarios
 
+UEFI = 'uefi'
+"""What stands for a disk where the markers in UEFI variables are told."""
+
 _LINE = re.compile(r'^lab: (\d+) (.+?)\r?\n', re.MULTILINE)
 
 
@@ -57,7 +62,7 @@ class State:
     running_from: str = ''
     #: bytes of each disk that it can write to, by the disk's name
     sizes: dict[str, int] = dataclasses.field(default_factory=dict)
-    #: markers on each of these disks, the earliest first
+    #: markers on each of these disks, and in UEFI, the earliest first
     markers: dict[str, list[str]] = dataclasses.field(default_factory=dict)
 
     @property
@@ -95,7 +100,7 @@ def parse(text: str, word: str) -> State | None:
              for disk, size in find(r'disk (\S+) (\d+) \S+')}
     markers: dict[str, list[str]] = {disk: [] for disk in sizes}
     for disk, marker in find(r'marker (\S+) (.+)'):
-        markers[disk].append(marker)
+        markers.setdefault(disk, []).append(marker)
     return State(
         f'{image} {boot}', float(uptime), running_from, sizes, markers)
 

@@ -152,6 +152,9 @@ class EmbeddedCloud:
     def require_volumes(self) -> None:
         raise cloud.CannotTell('it has no volumes')
 
+    def require_uefi(self) -> None:
+        raise cloud.CannotTell('its guests have no firmware')
+
     def guest(self, host: str, server_id: str) -> cloud.Guest | None:
         try:
             domain = self._hypervisors[host].lookupByUUIDString(server_id)
@@ -177,6 +180,9 @@ class EmbeddedCloud:
 
     def cached_images(self, host: str) -> dict[str, str]:
         raise cloud.CannotTell('its hosts cache no images')
+
+    def uefi_variables(self, host: str, server_id: str) -> str | None:
+        return None
 
     def images(self, server_id: str) -> set[str] | None:
         return None

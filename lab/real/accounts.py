@@ -86,7 +86,7 @@ def write_clouds(lab: common.Lab) -> None:
 def provide(lab: common.Lab, built: lab_images.Images) -> None:
     """Make flavors, images and a network that all projects share."""
     compute = lab.admin.compute
-    for name, memory, disk in (('small', 128, 1), ('large', 192, 2)):
+    for name, memory, disk in (('small', 128, 1), ('large', 256, 2)):
         compute.create_flavor(
             name=name, ram=memory, vcpus=1, disk=disk)
     compute.create_flavor(

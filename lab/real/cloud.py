@@ -56,6 +56,22 @@ _PACE = 0.1
 _ANSWER = 10
 """Seconds that a guest may take to answer on its console."""
 
+_UEFI_GUEST = """\
+<domain type="qemu">
+  <name>uefi</name>
+  <memory>1</memory>
+  <os firmware="efi"><type>hvm</type><loader secure="no"/></os>
+  <features><acpi/></features>
+</domain>
+"""
+"""As much as tells whether libvirt takes what Nova asks of it for UEFI.
+
+Some releases do not, that of Debian 12 among them.
+"""
+
+_UEFI_VARIABLES = 'var/lib/libvirt/qemu/nvram'
+"""Where libvirt keeps those of guests, below the root of a host."""
+
 _SLOWLY = 1
 """MiB/s: the least that libvirt knows. A guest takes a minute to move."""
 
@@ -328,18 +344,32 @@ class RealCloud:
         return libvirt.open(
             f'qemu+tcp://{topology.host(host).address}/system')
 
+    def require_uefi(self) -> None:
+        for host in self.hosts():
+            hypervisor = self.hypervisor(host)
+            try:
+                hypervisor.domainXMLToNative('qemu-argv', _UEFI_GUEST, 0)
+            except libvirt.libvirtError as exc:
+                raise cloud.CannotTell(
+                    f'libvirt of {host} starts no guest with UEFI: {exc}'
+                ) from exc
+            finally:
+                hypervisor.close()
+
     def guest(self, host: str, server_id: str) -> cloud.Guest | None:
         hypervisor = self.hypervisor(host)
         try:
             domain = hypervisor.lookupByUUIDString(server_id)
+            description = etree.fromstring(domain.XMLDesc(0))
             # The name of an image in RBD begins with the id of the server.
-            paths = etree.fromstring(domain.XMLDesc(0)).xpath(
+            paths = description.xpath(
                 'devices/disk[@device="disk"]/source/@file | '
                 'devices/disk[@device="disk"]/source/@name')
             return cloud.Guest(
                 bool(domain.isActive()),
                 tuple(pathlib.PurePath(path).name.removeprefix(
-                    f'{server_id}_') for path in paths))
+                    f'{server_id}_') for path in paths),
+                description.find('os/nvram') is not None)
         except libvirt.libvirtError as exc:
             if exc.get_error_code() != libvirt.VIR_ERR_NO_DOMAIN:
                 raise
@@ -381,6 +411,13 @@ class RealCloud:
                 found[path.name] = hashlib.file_digest(
                     file, 'sha256').hexdigest()
         return found
+
+    def uefi_variables(self, host: str, server_id: str) -> str | None:
+        name = self.connect().compute.get_server(server_id).instance_name
+        path = machine.files(host) / _UEFI_VARIABLES / f'{name}_VARS.fd'
+        if not path.exists():
+            return None
+        return hashlib.sha256(path.read_bytes()).hexdigest()
 
     def images(self, server_id: str) -> set[str] | None:
         if not ceph.enabled(self._lab):

@@ -32,6 +32,9 @@ from lab import server as servers
 _STABLE = {'hw_rescue_device': 'disk', 'hw_rescue_bus': 'virtio'}
 """What an image has with which a rescued server keeps all of its devices."""
 
+_UEFI = {'hw_firmware_type': 'uefi'}
+"""What an image has whose guests boot by UEFI."""
+
 _UNUSED = 'disk.swap.rescue'
 """What Nova makes for a rescue with stable devices, and gives to no guest."""
 
@@ -56,15 +59,16 @@ class _Story:
         self._cloud = cloud
         self._step = step
         self._booted = booted
-        #: markers that each disk must have, the earliest first, by its file
+        #: markers that each disk must have, the earliest first, by its file,
+        #: and those that UEFI must have
         self._markers: dict[str, list[str]] = {}
-        #: digests of the server's disks when it last moved, by their files
+        #: digests of all these when it last moved
         self._disks: dict[str, str] = {}
         host = host or cloud.hosts()[0]
         with step(f'boot a server on {host}'):
             self.server = servers.boot(
                 cloud, host, image, flavor, config_drive, volumes)
-            self._own = self._guest_disks()
+            self._own = self._guest().disks
             self._volumes = self.server.volumes()
             expect.equal(
                 'the number of its volumes', len(self._volumes), len(volumes))
@@ -73,11 +77,10 @@ class _Story:
         with step('its guest runs and writes a marker to each disk'):
             self._boot(booted, self._own[0])
 
-    def _guest_disks(self) -> tuple[str, ...]:
-        """The files of the disks that the guest has."""
+    def _guest(self) -> cloud_api.Guest:
         guest = self._cloud.guest(self.server.host(), self.server.id)
         assert guest
-        return guest.disks
+        return guest
 
     def _check_volumes(self, host: str) -> None:
         expect.equal(
@@ -91,8 +94,11 @@ class _Story:
         :param image: the name that its image has on the console
         :param runs_from: the file of the disk that it boots from
         """
+        guest = self._guest()
         files = {f'vd{letter}': file for letter, file in zip(
-            string.ascii_lowercase, self._guest_disks(), strict=False)}
+            string.ascii_lowercase, guest.disks, strict=False)}
+        if guest.uefi:
+            files[guests.UEFI] = guests.UEFI
         marker = guests.check_boot(
             self._cloud, self.server.id, image,
             next(disk for disk, file in files.items() if file == runs_from),
@@ -146,22 +152,59 @@ class _Story:
                 'what is on the disks',
                 self._digests(destination), self._disks)
         with self._step(f'{source} has nothing of it'):
-            expect.equal(
-                'the guest', self._cloud.guest(source, self.server.id), None)
-            if not self._cloud.shared_files():
-                expect.equal(
-                    'its files', self._cloud.files(source, self.server.id),
-                    set())
+            self._check_nothing_left(source)
             expect.equal(
                 'its images', self._cloud.images(self.server.id), images)
             self._check_volumes(destination)
+
+    def fail_to_migrate(self, *words: str) -> None:
+        """Let a live migration be refused, and check that nothing has changed.
+
+        :param words: those that the reason must have
+        """
+        source, destination = self._cloud.hosts()[:2]
+        files = self._files(source)
+        with self._step(f'{source} tells what is on each disk, attached or '
+                        'not'):
+            self._disks = self._digests(source)
+        with guests.runs_on(self._cloud, self._step, self.server.id):
+            with self._step(f'live-migrate it to {destination}: it fails'):
+                self.server.live_migrate(destination)
+                self.server.wait_for_migration('failed', 'error')
+                self.server.wait_for_status('RESCUE')
+                expect.equal(
+                    'the host of the server', self.server.host(), source)
+            event = self.server.wait_for_event(
+                'live-migration', 'compute_check_can_live_migrate_source')
+            with self._step(f'the error: {event["details"]}'):
+                expect.mentions(event['details'], *words)
+        with self._step(f'{source} has the same files'):
+            expect.equal('its files', self._files(source), files)
+        with self._step('and the same on each disk'):
+            expect.equal(
+                'what is on the disks', self._digests(source), self._disks)
+        with self._step(f'{destination} has nothing of it'):
+            self._check_nothing_left(destination)
+            expect.equal(
+                'its UEFI variables',
+                self._cloud.uefi_variables(destination, self.server.id), None)
+
+    def _check_nothing_left(self, host: str) -> None:
+        """Check that a host where the server is not has nothing of it."""
+        expect.equal(
+            'the guest', self._cloud.guest(host, self.server.id), None)
+        if not self._cloud.shared_files():
+            expect.equal(
+                'its files', self._cloud.files(host, self.server.id), set())
 
     def _files(self, host: str) -> set[str]:
         return self._cloud.files(host, self.server.id) - {_UNUSED}
 
     def _digests(self, host: str) -> dict[str, str]:
-        return {file: digest for file, digest in self._cloud.digests(
+        found = {file: digest for file, digest in self._cloud.digests(
             host, self.server.id).items() if file != _UNUSED}
+        variables = self._cloud.uefi_variables(host, self.server.id)
+        return found | ({guests.UEFI: variables} if variables else {})
 
     def _wait_in_rescue(self) -> None:
         """Wait for the end of a migration; the status is always RESCUE."""
@@ -186,7 +229,7 @@ class _Story:
         with self._step(f'unrescue it on {host}'):
             self.server.unrescue()
             expect.equal('the host of the server', self.server.host(), host)
-            expect.equal('its disks', self._guest_disks(), self._own)
+            expect.equal('its disks', self._guest().disks, self._own)
             self._check_volumes(host)
             expect.equal(
                 'its images', self._cloud.images(self.server.id),
@@ -304,6 +347,31 @@ def rescued_with_kernel_and_ramdisk(
         config_drive=True, booted='kernel')
     # Nova boots the rescue guest from that kernel, too.
     story.travel(booted='kernel', runs_from='disk')
+
+
+def rescued_with_uefi(
+    cloud: cloud_api.Cloud, step: scenarios.Step
+) -> None:
+    """UEFI variables move, those of the server and those of its rescue"""
+    cloud.require_uefi()
+    with (_copy(cloud, step, cloud.image, **_UEFI) as image,
+          _copy(cloud, step, cloud.rescue_image, **_UEFI) as rescue_image,
+          _copy(cloud, step, cloud.rescue_image, **_UEFI, **_STABLE) as stable
+          ):
+        for chosen in (rescue_image, stable):
+            _Story(cloud, step, image, cloud.larger_flavor).travel(chosen)
+
+
+def rescued_without_uefi(
+    cloud: cloud_api.Cloud, step: scenarios.Step
+) -> None:
+    """A server stays whose UEFI variables its rescue guest does not have"""
+    cloud.require_uefi()
+    with _copy(cloud, step, cloud.image, **_UEFI) as image:
+        story = _Story(cloud, step, image, cloud.larger_flavor)
+        story.rescue()
+        story.fail_to_migrate('no UEFI variables', 'Unrescue the server')
+        story.unrescue()
 
 
 def rescued_boot_from_volume(

@@ -35,6 +35,7 @@ BEYOND = {
     'cross-cell-migrate', 'revert-cross-cell-migration', 'cross-cell-resize',
     'revert-cross-cell-resize', 'rescued-with-kernel-and-ramdisk',
     'rescued-boot-from-volume', 'rescued-with-data-volume',
+    'rescued-with-uefi', 'rescued-without-uefi',
     'source-hypervisor-killed', 'source-hypervisor-restarted',
     'destination-disk-full', 'destination-disk-full-moving',
     'copy-broken-off',

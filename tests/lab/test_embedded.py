@@ -176,6 +176,7 @@ def test_copy_of_an_image_until_it_is_deleted(cloud, server):
 @pytest.mark.parametrize('ask', [
     lambda cloud: cloud.require_disk_copies(),
     lambda cloud: cloud.require_volumes(),
+    lambda cloud: cloud.require_uefi(),
     lambda cloud: cloud.cell_of('any'),
     lambda cloud: cloud.records('any'),
     lambda cloud: cloud.digests(cloud.hosts()[0], 'any'),

@@ -75,6 +75,14 @@ def test_what_a_guest_tells():
     assert seen.image == 'rescue'
 
 
+def test_what_a_guest_with_uefi_tells():
+    facts = [*FACTS[:-1], 'marker uefi disk 1', 'marker uefi rescue 2',
+             FACTS[-1]]
+    seen = guest.parse(told('now', *facts), 'now')
+    assert seen.sizes.keys() == {'vda', 'vdb'}
+    assert seen.markers[guest.UEFI] == ['disk 1', 'rescue 2']
+
+
 @pytest.mark.parametrize('spoil', [
     lambda text: '',
     lambda text: text[:-1],

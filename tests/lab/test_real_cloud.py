@@ -209,6 +209,37 @@ def test_only_a_lab_with_cinder_has_volumes(real, lab):
         None, shared=False, extras=['cinder']))).require_volumes()
 
 
+class Hypervisor:
+    """As much of a libvirt.virConnect as tells of UEFI.
+
+    :param refuses: what it may not be asked for
+    """
+
+    def __init__(self, refuses):
+        self._refuses = refuses
+
+    def domainXMLToNative(self, form, description, flags):
+        for words in self._refuses:
+            if words in description:
+                raise Error(f'it refuses {words}')
+        return 'qemu-system-x86_64'
+
+    def close(self):
+        pass
+
+
+@pytest.mark.parametrize('refused', ['firmware="efi"', 'secure="no"'])
+def test_only_where_libvirt_takes_it_is_uefi(real, lab, refused, monkeypatch):
+    seen = real.RealCloud(lab)
+    refuses = {host: [] for host in seen.hosts()}
+    monkeypatch.setattr(
+        seen, 'hypervisor', lambda host: Hypervisor(refuses[host]))
+    seen.require_uefi()
+    refuses[seen.hosts()[-1]].append(refused)
+    with pytest.raises(cloud.CannotTell, match=refused):
+        seen.require_uefi()
+
+
 def fill(lab, database, *statements):
     with contextlib.closing(
             sqlite3.connect(lab.where.lab / database)) as opened, opened:

@@ -33,6 +33,7 @@ from lab.real import images as guest_images
 
 ROOT = pathlib.Path(__file__).parents[2]
 MARKERS = slice(512 << 10, 576 << 10)
+UEFI = pathlib.Path('/usr/share/OVMF')
 
 BOOT = re.compile(r'boot image (\S+) boot ([0-9a-f-]{36})')
 TICK = re.compile(r'tick ([0-9.]+)')
@@ -160,12 +161,25 @@ class Lab:
         self.stack.callback(guest.kill)
         return guest
 
-    def start_disks(self, *disks: str, boot: int = 0) -> Guest:
+    def uefi(self) -> list[str]:
+        """UEFI with variables of its own, as arguments of QEMU."""
+        own = self.directory / 'variables'
+        shutil.copyfile(UEFI / 'OVMF_VARS_4M.fd', own)
+        return [
+            '-drive', 'if=pflash,unit=0,readonly=on,format=raw,'
+            f'file={UEFI / "OVMF_CODE_4M.fd"}',
+            '-drive', f'if=pflash,unit=1,format=raw,file={own}',
+            '-m', '256']
+
+    def start_disks(
+        self, *disks: str, boot: int = 0, args: abc.Iterable[str] = (),
+    ) -> Guest:
         """Start a guest with virtio disks, whose serials are their numbers.
 
         :param boot: the number of the one to boot
+        :param args: what QEMU is told besides
         """
-        args = []
+        args = [*args]
         for number, disk in enumerate(disks):
             device = f'virtio-blk-pci,drive=disk{number},serial={number}'
             if number == boot:
@@ -277,6 +291,33 @@ def test_rescue_from_the_last_disk(lab):
     assert guest.image()[0] == 'rescue'
     assert 'disk vda holds disk' in guest.facts()
     assert 'running from vdb' in guest.facts()
+
+
+def test_rescue_with_uefi(lab):
+    uefi = lab.uefi()
+    disk, rescue = lab.disk(lab.images.disk), lab.disk(lab.images.rescue)
+    guest = lab.start_disks(disk, args=uefi)
+    first = guest.wait_until_up()
+    assert guest.image()[0] == 'disk'
+    assert guest.markers() == {
+        'vda': [f'disk {first}'], 'uefi': [f'disk {first}']}
+    assert 'running from vda' in guest.facts()
+    guest.kill()
+
+    # Booted by name of the file: to UEFI the disk is new.
+    guest = lab.start_disks(rescue, disk, args=uefi)
+    second = guest.wait_until_up()
+    assert guest.image()[0] == 'rescue'
+    both = [f'disk {first}', f'rescue {second}']
+    assert guest.markers() == {
+        'vda': [f'rescue {second}'], 'vdb': both, 'uefi': both}
+    assert 'running from vda' in guest.facts()
+    guest.kill()
+
+    guest = lab.start_disks(disk, args=lab.uefi())
+    third = guest.wait_until_up()
+    assert guest.markers() == {
+        'vda': [*both, f'disk {third}'], 'uefi': [f'disk {third}']}
 
 
 def test_other_buses(lab):
