@@ -37,12 +37,14 @@ from nova.objects import fields
 
 LOG = logging.getLogger(__name__)
 
-# The hypervisor of the source has not been told to migrate the guest yet.
-_GUEST_NOT_TOUCHED = ('accepted', 'queued', 'preparing')
+# The hypervisor of the source has not been told to migrate the guest yet. A
+# service that ends cancels what is queued, and leaves the instance migrating.
+_GUEST_NOT_TOUCHED = ('accepted', 'queued', 'preparing', 'cancelled')
+
+_RUNNING = ('running', 'running (post-copy)')
 
 # A rollback may have been broken off after it had set the status to error.
-_UNFINISHED = _GUEST_NOT_TOUCHED + (
-    'running', 'running (post-copy)', 'post-migrating', 'error')
+_UNFINISHED = _GUEST_NOT_TOUCHED + _RUNNING + ('post-migrating', 'error')
 
 
 def recover(manager, context, instance, report=True):
@@ -60,7 +62,7 @@ def recover(manager, context, instance, report=True):
         is now on the destination, or if it is not known where it is
     """
     try:
-        return _recover(manager, context, instance, report)
+        is_here = _recover(manager, context, instance, report)
     except NotImplementedError:
         manager._reset_live_migration(context, instance)
         return True
@@ -68,8 +70,10 @@ def recover(manager, context, instance, report=True):
         # One server must not keep the service from starting.
         LOG.exception('A live migration has not been recovered, which is '
                       'tried again. Remove the cause.', instance=instance)
-        manager._lost_live_migrations.add(instance.uuid)
+        manager._lost_live_migrations.setdefault(instance.uuid, None)
         return False
+    manager._lost_live_migrations.pop(instance.uuid, None)
+    return is_here
 
 
 def try_again(manager, context):
@@ -78,18 +82,24 @@ def try_again(manager, context):
     :param manager: the ComputeManager of the source
     :param context: RequestContext of an administrator
     """
-    instance_uuids = set(manager._lost_live_migrations)
-    if not instance_uuids:
-        return
-    for instance_uuid in instance_uuids:
+    for instance_uuid, migration_id in list(
+            manager._lost_live_migrations.items()):
         try:
             instance = objects.Instance.get_by_uuid(context, instance_uuid)
         except exception.InstanceNotFound:
-            instance = None
-        manager._lost_live_migrations.discard(instance_uuid)
-        if instance and _is_migrating_here(manager, instance):
+            del manager._lost_live_migrations[instance_uuid]
+            continue
+        # It may have been brought to an end, and be in another one by now.
+        latest = _find_migration(manager, context, instance)
+        if (latest and migration_id in (None, latest.id) and
+                _is_migrating_here(manager, instance)):
             recover(manager, context, instance, report=False)
-    conclude_all(manager, context, instance_uuids)
+            continue
+        if migration_id is not None:
+            conclude_at_rest(
+                manager, context, instance,
+                objects.Migration.get_by_id(context, migration_id))
+        del manager._lost_live_migrations[instance_uuid]
 
 
 def _is_migrating_here(manager, instance):
@@ -107,6 +117,16 @@ def _recover(manager, context, instance, report):
         instance.save(expected_task_state=[task_states.MIGRATING])
         return True
 
+    try:
+        return _bring_to_end(
+            manager, context, instance, migration, job_has_ended, report)
+    except Exception:
+        manager._lost_live_migrations[instance.uuid] = migration.id
+        raise
+
+
+def _bring_to_end(
+        manager, context, instance, migration, job_has_ended, report):
     event = compute_utils.EventReporter(
         context, 'compute_recover_live_migration', manager.host, instance.uuid)
     with event if report else contextlib.nullcontext():
@@ -166,8 +186,8 @@ def _is_guest_here(manager, context, instance, migration):
     raise exception.MigrationError(reason=_(
         'It cannot be told which host has the current disks of the server: '
         'its guest is in the power state %(here)s on the source, and in '
-        '%(there)s on the destination %(dest)s. Remove the wrong one from '
-        'its hypervisor. The source looks again.'
+        '%(there)s on the destination %(dest)s. Let the hypervisor of one '
+        'of them alone have it. The source looks again.'
     ) % {'here': power_state.STATE_MAP[here],
          'there': power_state.STATE_MAP[there],
          'dest': migration.dest_compute})
@@ -209,21 +229,42 @@ def _roll_back(manager, context, instance, migration):
         # No host was selected, so none has anything that could be removed.
         migrate_data = objects.migrate_data.LiveMigrateData(
             migration=migration)
-        source_bdms = objects.BlockDeviceMappingList.get_by_instance_uuid(
-            context, instance.uuid)
-        changed = False
     else:
         migrate_data = _migrate_data_of_rollback(
             manager, context, instance, migration)
-        source_bdms, changed = _source_bdms(manager, context, instance)
-    # Once the guest was touched, only volumes tell whether an earlier
-    # rollback has been at work.
-    has_volumes = any(bdm.is_volume for bdm in source_bdms)
+        if migration.status not in _GUEST_NOT_TOUCHED:
+            manager.driver.rollback_live_migration_at_source(
+                context, instance, migrate_data)
+        _roll_back_volumes(manager, context, instance, migration)
     manager._rollback_live_migration(
         context, instance, migration.dest_compute, migrate_data=migrate_data,
-        migration_status='error', source_bdms=source_bdms,
-        pre_live_migration=not changed and (
-            migration.status in _GUEST_NOT_TOUCHED or has_volumes))
+        migration_status='error',
+        source_bdms=objects.BlockDeviceMappingList.get_by_instance_uuid(
+            context, instance.uuid),
+        pre_live_migration=True)
+
+
+def _roll_back_volumes(manager, context, instance, migration):
+    """Give volumes back to the source that an earlier rollback did not."""
+    bdms = objects.BlockDeviceMappingList.get_by_instance_uuid(
+        context, instance.uuid)
+    by_both = []
+    for bdm, attachment_ids in _attachments(manager, context, instance, bdms):
+        others = attachment_ids - {bdm.attachment_id}
+        if not others:
+            continue
+        source_bdm = _source_bdm(manager, context, bdm, others)
+        if bdm.attachment_id in attachment_ids:
+            by_both.append((bdm, source_bdm))
+        else:
+            # The rollback has deleted that of the destination, no more.
+            source_bdm.save()
+    manager._remove_remote_volume_connections(
+        context, migration.dest_compute, [bdm for bdm, _source in by_both],
+        instance)
+    manager._rollback_volume_bdms(
+        context, [bdm for bdm, _source in by_both],
+        [source_bdm for _bdm, source_bdm in by_both], instance)
 
 
 def _find_destination(manager, context, instance):
@@ -253,50 +294,85 @@ def _complete(manager, context, instance, migration):
     if not manager.rt.compute_nodes:
         manager.update_available_resource(context, startup=True)
     migrate_data = _migrate_data(manager, context, instance, migration)
-    source_bdms, _changed = _source_bdms(manager, context, instance)
     manager._post_live_migration_update_host(
         context, instance, migration.dest_compute,
         block_migration=migrate_data.block_migration,
-        migrate_data=migrate_data, source_bdms=source_bdms)
+        migrate_data=migrate_data,
+        source_bdms=_bdms_to_disconnect(manager, context, instance))
 
 
-def _source_bdms(manager, context, instance):
-    """Find the volumes of an instance as this host has attached them.
+def _bdms_to_disconnect(manager, context, instance):
+    """Find the volumes that the source still has attached, as it has them.
+
+    The guest has left, so whatever is in the block device mappings belongs to
+    the destination. An attachment that is alone is that one: an earlier
+    attempt has deleted the one of the source.
+
+    :returns: BlockDeviceMappingList
+    """
+    bdms = objects.BlockDeviceMappingList.get_by_instance_uuid(
+        context, instance.uuid)
+    attached = {
+        bdm.id: _source_bdm(
+            manager, context, bdm, attachment_ids - {bdm.attachment_id})
+        for bdm, attachment_ids in _attachments(
+            manager, context, instance, bdms)
+        if attachment_ids != {bdm.attachment_id}}
+    return objects.BlockDeviceMappingList(objects=[
+        attached.get(bdm.id, bdm) for bdm in bdms
+        if bdm.id in attached or not _has_attachment(bdm)])
+
+
+def _has_attachment(bdm):
+    return bdm.is_volume and bdm.attachment_id is not None
+
+
+def _attachments(manager, context, instance, bdms):
+    """Find what volumes are attached by the hosts of a live migration.
 
     The destination puts its own attachments into the block device mappings,
     and completes them when it is prepared. Cinder still knows the others.
 
-    :returns: BlockDeviceMappingList, and whether any of its volumes is
-        attached by the destination too
-    :raises nova.exception.MigrationError: if it cannot be told which
-        attachment is the one of this host
+    :returns: list of a BlockDeviceMapping and the ids of the attachments of
+        its volume to the instance (set)
+    :raises nova.exception.MigrationError: if Cinder tells of none
     """
-    bdms = objects.BlockDeviceMappingList.get_by_instance_uuid(
-        context, instance.uuid)
-    changed = False
+    bdms = [bdm for bdm in bdms if _has_attachment(bdm)]
+    if not bdms:
+        return []
+    known = manager.volume_api.attachment_get_all(
+        context, instance_id=instance.uuid, all_tenants=True)
+    found = []
     for bdm in bdms:
-        if not bdm.is_volume or bdm.attachment_id is None:
-            continue
-        others = [
-            attachment for attachment in manager.volume_api.attachment_get_all(
-                context, instance_id=instance.uuid, volume_id=bdm.volume_id)
-            if attachment['id'] != bdm.attachment_id]
-        if not others:
-            continue
-        if len(others) > 1:
+        attachment_ids = {each['id'] for each in known
+                          if each['volume_id'] == bdm.volume_id}
+        if not attachment_ids:
             raise exception.MigrationError(reason=_(
-                'The volume %(volume)s has more than two attachments to the '
-                'server. Delete those that are in use on neither host. The '
-                'source looks again.'
-            ) % {'volume': bdm.volume_id})
-        attachment = manager.volume_api.attachment_get(
-            context, others[0]['id'])
-        connection_info = attachment['connection_info']
-        connection_info.setdefault('serial', bdm.volume_id)
-        bdm.attachment_id = attachment['id']
-        bdm.connection_info = jsonutils.dumps(connection_info)
-        changed = True
-    return bdms, changed
+                'Cinder tells of no attachment of the volume %s to the '
+                'server.') % bdm.volume_id)
+        found.append((bdm, attachment_ids))
+    return found
+
+
+def _source_bdm(manager, context, bdm, attachment_ids):
+    """Make a block device mapping what it was before the destination's.
+
+    :param attachment_ids: what the volume has but that of the destination
+    :raises nova.exception.MigrationError: if these are several
+    """
+    if len(attachment_ids) > 1:
+        raise exception.MigrationError(reason=_(
+            'The volume %(volume)s has more than two attachments to the '
+            'server. Delete those that are in use on neither host. The '
+            'source looks again.'
+        ) % {'volume': bdm.volume_id})
+    attachment = manager.volume_api.attachment_get(context, *attachment_ids)
+    connection_info = attachment['connection_info']
+    connection_info.setdefault('serial', bdm.volume_id)
+    source_bdm = bdm.obj_clone()
+    source_bdm.attachment_id = attachment['id']
+    source_bdm.connection_info = jsonutils.dumps(connection_info)
+    return source_bdm
 
 
 def is_over(manager, context, instance, migration):
@@ -310,6 +386,11 @@ def is_over(manager, context, instance, migration):
     :param instance: the Instance as the conductor knows it
     :param migration: the Migration that the source shall execute
     """
+    lost = manager._lost_live_migrations
+    if instance.uuid in lost and lost[instance.uuid] in (None, migration.id):
+        LOG.warning('Not starting the live migration %s, for it is still to '
+                    'be rolled back', migration.uuid, instance=instance)
+        return True
     if objects.Migration.get_by_id(context, migration.id).status != 'error':
         return False
     LOG.warning('Not starting the live migration %s, for it was rolled back '
@@ -325,33 +406,44 @@ def is_over(manager, context, instance, migration):
     return True
 
 
-def conclude_all(manager, context, instance_uuids=None):
-    """Conclude what the source was not done with when the guest had left it.
+def conclude_all(manager, context):
+    """Conclude what the source was killed in when all but its note was done.
 
-    :param manager: the ComputeManager of the source
+    :param manager: the ComputeManager of the source, which starts
     :param context: RequestContext of an administrator
-    :param instance_uuids: do it for these instances only. Without it nothing
-        must be migrating yet, as when the service starts
     """
-    migrations = objects.MigrationList.get_by_filters(context, {
-        'source_compute': manager.host,
-        'migration_type': fields.MigrationType.LIVE_MIGRATION,
-        'status': ['running', 'running (post-copy)']})
-    for migration in migrations:
-        if not (instance_uuids is None or
-                migration.instance_uuid in instance_uuids):
-            continue
+    for migration in objects.MigrationList.get_by_filters(context, {
+            'source_compute': manager.host,
+            'migration_type': fields.MigrationType.LIVE_MIGRATION,
+            'status': list(_RUNNING)}):
         try:
             instance = objects.Instance.get_by_uuid(
                 context, migration.instance_uuid)
-            if (instance.task_state is None and
-                    instance.host == migration.dest_compute):
-                conclude(manager, context, instance, migration)
-                migration.status = 'completed'
-                migration.save()
+            conclude_at_rest(manager, context, instance, migration)
+        except exception.InstanceNotFound:
+            continue
         except Exception:
             LOG.exception('The live migration %s has not been concluded',
                           migration.uuid)
+
+
+def conclude_at_rest(manager, context, instance, migration):
+    """Conclude a live migration that nobody follows if its instance rests.
+
+    :param manager: the ComputeManager of the source
+    :param context: RequestContext of an administrator
+    :param instance: the Instance as the database has it
+    :param migration: the Migration
+    """
+    if instance.task_state is not None:
+        return
+    status = 'error'
+    if instance.host == migration.dest_compute:
+        conclude(manager, context, instance, migration)
+        status = 'completed'
+    if migration.status in _RUNNING:
+        migration.status = status
+        migration.save()
 
 
 def conclude(manager, context, instance, migration):

@@ -37,7 +37,6 @@ from nova import exception
 from nova.i18n import _
 from nova.objects import fields
 from nova.virt import driver
-from nova.virt import hardware
 from nova.virt.libvirt import blockinfo
 from nova.virt.libvirt import config as vconfig
 from nova.virt.libvirt import imagecache
@@ -140,9 +139,9 @@ def check_source(instance, guest, block_device_info, migrate_data):
     :param migrate_data: LibvirtLiveMigrateData, of which it is already known
         which storage is shared
     :raises nova.exception.MigrationPreCheckError: if the server has a disk,
-        or firmware or TPM state, that can not be carried
+        or UEFI variables, that can not be carried
     """
-    _check_state_outside_of_disks(instance, guest)
+    _check_firmware(instance, guest)
 
     migrate_data.rescue_files = []
     if migrate_data.is_shared_instance_path:
@@ -171,25 +170,18 @@ def check_source(instance, guest, block_device_info, migrate_data):
         os.path.join(instance_dir, name) not in copied_by_block_job)
 
 
-def _check_state_outside_of_disks(instance, guest):
-    """Check that libvirt will migrate the TPM and the UEFI variables.
+def _check_firmware(instance, guest):
+    """Check that libvirt will migrate the UEFI variables.
 
     libvirt migrates what the guest has, and a rescue guest has what the rescue
-    image asks for. The files are libvirt's own: not even a shared instance
-    directory has them.
+    image asks for. The file is libvirt's own: not even a shared instance
+    directory has it.
 
-    :raises nova.exception.MigrationPreCheckError: if the server has a state
+    :raises nova.exception.MigrationPreCheckError: if the server has variables
         that its rescue guest does not have
     """
     image_meta = instance.image_meta
     domain = etree.fromstring(guest.get_xml_desc())
-    if (hardware.get_vtpm_constraint(instance.flavor, image_meta) and
-            domain.find('devices/tpm') is None):
-        raise exception.MigrationPreCheckError(reason=_(
-            'The rescue guest has no TPM, so the state of the TPM of the '
-            'server would stay behind. Unrescue the server, or rescue it '
-            'with an image that asks for a TPM.'))
-
     firmware = image_meta.properties.get('hw_firmware_type')
     if firmware is None and (libvirt_utils.get_arch(image_meta) ==
                              fields.Architecture.AARCH64):

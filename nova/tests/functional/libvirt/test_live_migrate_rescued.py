@@ -11,11 +11,13 @@
 # under the License.
 
 import datetime
+import functools
 import os
 import threading
 
 from lxml import etree
 
+from nova.compute import power_state
 from nova.compute import rescue
 from nova import context as nova_context
 from nova.db.main import api as db
@@ -26,12 +28,12 @@ from nova.tests.functional import integrated_helpers
 from nova.tests.functional.libvirt import base
 
 
-class LiveMigrateRescuedTest(
+class LiveMigrateRescuedTestBase(
     base.LibvirtMigrationMixin,
     base.ServersTestBase,
     integrated_helpers.InstanceHelperMixin
 ):
-    """A rescued server moves, stays in rescue, and comes back from it."""
+    """A server in rescue, and a second host that it may move to."""
 
     ADMIN_API = True
     CAST_AS_CALL = False
@@ -39,34 +41,108 @@ class LiveMigrateRescuedTest(
 
     def setUp(self):
         super().setUp()
+        self.migrating = threading.Event()
+        self.go_on = threading.Event()
+        self.go_on.set()
+        self.outcome = None
+
+    def _start_hosts(self):
         self.start_compute('source')
         self.start_compute('dest')
         self.src = self.computes['source']
         self.dest = self.computes['dest']
-        self.migrating = threading.Event()
-        self.go_on = threading.Event()
-        self.go_on.set()
         # a guest that goes on for ever ends with the test
         self.addCleanup(self.go_on.set)
-        self.outcome = None
-        self.server = self._create_server(host='source', networks='none')
+
+    def _create_rescued_server(self, networks='none'):
+        self.server = self._create_server(host='source', networks=networks)
         self._rescue_server(self.server)
 
     def _migrate_stub(self, domain, destination, params, flags):
         domain._job_type = fakelibvirt.VIR_DOMAIN_JOB_UNBOUNDED
         self.migrating.set()
         self.go_on.wait(60)
-        if self.outcome is None:
+        if self.outcome is not None:
+            domain._job_type = self.outcome
+            raise fakelibvirt.make_libvirtError(
+                fakelibvirt.libvirtError, 'operation aborted',
+                error_code=fakelibvirt.VIR_ERR_INTERNAL_ERROR)
+        try:
             super()._migrate_stub(domain, destination, params, flags)
-            return
-        domain._job_type = self.outcome
-        raise fakelibvirt.make_libvirtError(
-            fakelibvirt.libvirtError, 'operation aborted',
-            error_code=fakelibvirt.VIR_ERR_INTERNAL_ERROR)
+        except Exception:
+            # the monitor would wait for ever for a job that does not end
+            domain.fail_job()
+            raise
 
-    def _live_migrate(self, host=None, block_migration='auto'):
+    def _live_migrate(self, host=None):
         self.api.post_server_action(self.server['id'], {'os-migrateLive': {
-            'host': host, 'block_migration': block_migration}})
+            'host': host, 'block_migration': 'auto'}})
+
+    def _wait_for_server_parameter(self, *args, **kwargs):
+        return self._wait_longer(
+            super()._wait_for_server_parameter, *args, **kwargs)
+
+    def _wait_for_migration_status(self, *args, **kwargs):
+        return self._wait_longer(
+            super()._wait_for_migration_status, *args, **kwargs)
+
+    def _wait_longer(self, wait, *args, **kwargs):
+        """Let a helper wait a minute, which gives up after 5 seconds."""
+        return self._wait_for_assert(
+            functools.partial(wait, *args, **kwargs), max_retries=12)
+
+    def _domain(self, host):
+        """The domain of the server on a host, None without one."""
+        connection = self.computes[host].driver._host.get_connection()
+        try:
+            return connection.lookupByUUIDString(self.server['id'])
+        except fakelibvirt.libvirtError:
+            return None
+
+    def _domain_xml(self, host):
+        return etree.fromstring(self._domain(host).XMLDesc(0))
+
+    def _guest_disks(self, compute):
+        return [os.path.basename(path) for path in self._domain_xml(
+            compute.host).xpath('devices/disk/source/@file')]
+
+    def _assert_server(self, host):
+        """The server is in rescue on a host and nothing is under way."""
+        server = self._wait_for_server_parameter(
+            self.server, {'OS-EXT-STS:task_state': None})
+        self.assertEqual('RESCUE', server['status'])
+        self.assertEqual('rescued', server['OS-EXT-STS:vm_state'])
+        self.assertEqual(
+            power_state.RUNNING, server['OS-EXT-STS:power_state'])
+        self.assertEqual(host, server['OS-EXT-SRV-ATTR:host'])
+        self.assertEqual(
+            [self.compute_rp_uuids[host]],
+            list(self._get_allocations_by_server_uuid(self.server['id'])))
+
+    def _assert_nothing_can_start_it(self):
+        server = self.api.get_server(self.server['id'])
+        self.assertEqual('migrating', server['OS-EXT-STS:task_state'])
+        exc = self.assertRaises(
+            client.OpenStackApiException, self.api.post_server_action,
+            self.server['id'], {'unrescue': None})
+        self.assertEqual(409, exc.response.status_code)
+
+    def _assert_refused(self, code, *words, host=None):
+        exc = self.assertRaises(
+            client.OpenStackApiException, self._live_migrate, host)
+        self.assertEqual(code, exc.response.status_code)
+        for word in words:
+            self.assertIn(word, str(exc))
+        self._assert_server('source')
+
+
+class LiveMigrateRescuedTest(LiveMigrateRescuedTestBase):
+    """A rescued server moves, stays in rescue, and comes back from it."""
+
+    def setUp(self):
+        super().setUp()
+        self._start_hosts()
+        self._create_rescued_server()
 
     def _make_incapable(self, host):
         """Let the driver of a host say that it cannot, and report it."""
@@ -76,32 +152,6 @@ class LiveMigrateRescuedTest(
         self.assertNotIn(
             rescue.LIVE_MIGRATE_TRAIT,
             self._get_provider_traits(self.compute_rp_uuids[host]))
-
-    def _assert_server(self, host, power_state=1):
-        """The server is in rescue on a host and nothing is under way."""
-        server = self._wait_for_server_parameter(
-            self.server, {'OS-EXT-STS:task_state': None})
-        self.assertEqual('RESCUE', server['status'])
-        self.assertEqual('rescued', server['OS-EXT-STS:vm_state'])
-        self.assertEqual(power_state, server['OS-EXT-STS:power_state'])
-        self.assertEqual(host, server['OS-EXT-SRV-ATTR:host'])
-        self.assertEqual(
-            [self.compute_rp_uuids[host]],
-            list(self._get_allocations_by_server_uuid(self.server['id'])))
-
-    def _guest_disks(self, compute):
-        domain = compute.driver._host.get_connection().lookupByUUIDString(
-            self.server['id'])
-        return [os.path.basename(path) for path in etree.fromstring(
-            domain.XMLDesc(0)).xpath('devices/disk/source/@file')]
-
-    def _assert_refused(self, code, *words, host=None):
-        exc = self.assertRaises(
-            client.OpenStackApiException, self._live_migrate, host)
-        self.assertEqual(code, exc.response.status_code)
-        for word in words:
-            self.assertIn(word, str(exc))
-        self._assert_server('source')
 
     def _test_migrate_and_unrescue(self, host):
         self._live_migrate(host)
@@ -168,11 +218,7 @@ class LiveMigrateRescuedTest(
         self._hold_migration()
         server = self.api.get_server(self.server['id'])
         self.assertEqual('RESCUE', server['status'])
-        self.assertEqual('migrating', server['OS-EXT-STS:task_state'])
-        exc = self.assertRaises(
-            client.OpenStackApiException, self.api.post_server_action,
-            self.server['id'], {'unrescue': None})
-        self.assertEqual(409, exc.response.status_code)
+        self._assert_nothing_can_start_it()
 
         self.go_on.set()
         self._wait_for_migration_status(self.server, ['completed'])

@@ -17,112 +17,35 @@ import shutil
 import threading
 
 import fixtures
+import oslo_messaging
+from oslo_serialization import jsonutils
 
-import nova.conf
 from nova import context as nova_context
+from nova import objects
+from nova.tests import fixtures as nova_fixtures
+from nova.tests.fixtures import host_dirs
 from nova.tests.fixtures import libvirt as fakelibvirt
-from nova.tests.functional.api import client
 from nova.tests.functional.libvirt import test_live_migrate_rescued
-from nova.virt.libvirt import driver as libvirt_driver
-
-CONF = nova.conf.CONF
 
 
 class Killed(BaseException):
     """Ends a thread of a killed service, which does not clean up."""
 
 
-class HostConf:
-    """The configuration as the host sees it that the thread works for."""
-
-    def __init__(self, host_dirs):
-        self._host_dirs = host_dirs
-
-    def __getattr__(self, name):
-        if name == 'instances_path':
-            return self._host_dirs.current()
-        return getattr(CONF, name)
-
-
-class HostDirs(fixtures.Fixture):
-    """Give each host an instances_path of its own.
-
-    All services share a process, and so a configuration. The driver that a
-    thread is in tells which host it works for.
-    """
-
-    METHODS = (
-        'check_can_live_migrate_destination',
-        'check_can_live_migrate_source',
-        'check_instance_shared_storage_remote',
-        'cleanup',
-        'cleanup_live_migration_destination_check',
-        'destroy',
-        'get_instance_disk_info',
-        'pre_live_migration',
-        'rebuild_live_migrate_data',
-        'rescue',
-        'rollback_live_migration_at_destination',
-        'spawn',
-        'unrescue',
-    )
-
-    def setUp(self):
-        super().setUp()
-        self.root = self.useFixture(fixtures.TempDir()).path
-        self._local = threading.local()
-        for module in ('driver', 'utils', 'rescue'):
-            self.useFixture(fixtures.MonkeyPatch(
-                f'nova.virt.libvirt.{module}.CONF', HostConf(self)))
-        for name in self.METHODS:
-            self.useFixture(fixtures.MonkeyPatch(
-                f'nova.virt.libvirt.driver.LibvirtDriver.{name}',
-                self._on_host(getattr(libvirt_driver.LibvirtDriver, name))))
-
-    def path(self, host, *names):
-        return os.path.join(self.root, host, *names)
-
-    def elsewhere(self, path, host):
-        """The path on a host of what has this path on another."""
-        _host, below = os.path.relpath(path, self.root).split(os.sep, 1)
-        return self.path(host, below)
-
-    def current(self):
-        return getattr(self._local, 'path', CONF.instances_path)
-
-    @contextlib.contextmanager
-    def _set(self, path):
-        before = self.current()
-        os.makedirs(path, exist_ok=True)
-        self._local.path = path
-        try:
-            yield
-        finally:
-            self._local.path = before
-
-    def _on_host(self, method):
-        def on_host(drvr, *args, **kwargs):
-            host = drvr.virtapi._compute.host
-            if method.__name__ == 'check_instance_shared_storage_remote':
-                context, data = args
-                args = (context, {
-                    'filename': self.elsewhere(data['filename'], host)})
-            with self._set(self.path(host)):
-                return method(drvr, *args, **kwargs)
-        return on_host
-
-
 class FaultsTestBase(test_live_migrate_rescued.LiveMigrateRescuedTestBase):
     """Services are killed in the middle of a live migration."""
 
-    networks = 'auto'
     DISKS = {'disk', 'disk.config', 'disk.eph0', 'disk.rescue'}
 
     def setUp(self):
-        self._set_up_files()
-        self.died = threading.Event()
-        self.addCleanup(self.died.set)
         super().setUp()
+        self.died = threading.Event()
+        self.host_dirs = self.useFixture(host_dirs.HostDirs())
+        self._set_up_files()
+        self._start_hosts()
+        # what waits to be killed ends with the test
+        self.addCleanup(self.died.set)
+        self._create_rescued_server(networks='auto')
         self.flags(vif_plugging_timeout=0)
         os.makedirs(self._dir('source'), exist_ok=True)
         for name in self.DISKS:
@@ -134,12 +57,10 @@ class FaultsTestBase(test_live_migrate_rescued.LiveMigrateRescuedTestBase):
         self.stub_out('nova.tests.fixtures.libvirt.Domain.abortJob', self._end)
 
     def _set_up_files(self):
-        """Give each host files of its own.
+        """Stub out what looks into the disks, which are no images here.
 
-        The disks are no images here, so what looks into them is stubbed out,
-        and the block job copies none.
+        The block job copies none of them.
         """
-        self.host_dirs = self.useFixture(HostDirs())
         for name, result in (
                 ('_get_instance_disk_info_from_config', []),
                 ('_live_migration_copy_disk_paths', ([], [])),
@@ -159,14 +80,6 @@ class FaultsTestBase(test_live_migrate_rescued.LiveMigrateRescuedTestBase):
     def _end(self, domain):
         domain._job_type = fakelibvirt.VIR_DOMAIN_JOB_NONE
 
-    def _domain(self, host):
-        """The domain of the server on a host, None without one."""
-        connection = self.computes[host].driver._host.get_connection()
-        try:
-            return connection.lookupByUUIDString(self.server['id'])
-        except fakelibvirt.libvirtError:
-            return None
-
     def _hold_migration(self):
         """Start a migration that libvirt goes on with by itself."""
         def live_migration(context, instance, *args):
@@ -178,7 +91,7 @@ class FaultsTestBase(test_live_migrate_rescued.LiveMigrateRescuedTestBase):
 
         self.src.driver.live_migration = live_migration
         self._live_migrate('dest')
-        self.assertTrue(self.migrating.wait(20))
+        self.assertTrue(self.migrating.wait(60))
         self._wait_for_migration_status(self.server, ['running'])
         self.assertTrue(os.path.exists(self._dir('dest')))
         self.assertEqual({'source', 'dest'}, self._bindings())
@@ -198,7 +111,7 @@ class FaultsTestBase(test_live_migrate_rescued.LiveMigrateRescuedTestBase):
 
     def _copy_disks(self):
         """Do what a block job does."""
-        if self._dir('source') != self._dir('dest'):
+        if not self.host_dirs.shared:
             for name in self.DISKS:
                 shutil.copy(os.path.join(self._dir('source'), name),
                             self._dir('dest'))
@@ -234,7 +147,7 @@ class FaultsTestBase(test_live_migrate_rescued.LiveMigrateRescuedTestBase):
         self.assertIsNone(self._domain(other))
         self.assertEqual({host}, self._bindings())
         self.assertLessEqual(self.DISKS, set(os.listdir(self._dir(host))))
-        if self._dir(host) != self._dir(other):
+        if not self.host_dirs.shared:
             self.assertFalse(os.path.exists(self._dir(other)))
         migration = self._migration()
         self.assertEqual({}, self._get_allocations_by_server_uuid(
@@ -250,14 +163,6 @@ class FaultsTestBase(test_live_migrate_rescued.LiveMigrateRescuedTestBase):
             self.server, 'live-migration', 'compute_recover_live_migration')
         for word in words:
             self.assertIn(word, event['details'])
-
-    def _assert_nothing_can_start_it(self):
-        server = self.api.get_server(self.server['id'])
-        self.assertEqual('migrating', server['OS-EXT-STS:task_state'])
-        exc = self.assertRaises(
-            client.OpenStackApiException, self.api.post_server_action,
-            self.server['id'], {'unrescue': None})
-        self.assertEqual(409, exc.response.status_code)
 
 
 class SourceKilledTest(FaultsTestBase):
@@ -313,7 +218,7 @@ class SourceKilledTest(FaultsTestBase):
         # what the source does next when the destination has taken over
         self.src.manager.instance_events.clear_events_for_instance = die
         self._live_migrate('dest')
-        self.assertTrue(noted.wait(20))
+        self.assertTrue(noted.wait(60))
         self.assertNotEqual({}, self._get_allocations_by_server_uuid(
             self._migration()['uuid']))
 
@@ -350,10 +255,7 @@ class SourceKilledSharedPathTest(FaultsTestBase):
     """The same, with one directory for the disks of both hosts."""
 
     def _set_up_files(self):
-        pass
-
-    def _dir(self, host):
-        return os.path.join(CONF.instances_path, self.server['id'])
+        self.host_dirs.shared = True
 
     def test_guest_stays(self):
         self._hold_migration()
@@ -366,6 +268,71 @@ class SourceKilledSharedPathTest(FaultsTestBase):
         self._move_guest()
         self._restart('source')
         self._assert_all_on('dest', 'source')
+
+
+class SourceKilledVolumeTest(FaultsTestBase):
+    """The same, with a volume, which each host attaches for itself."""
+
+    VOLUME = nova_fixtures.CinderFixture.SWAP_OLD_VOL
+
+    def _create_rescued_server(self, networks):
+        self.cinder = self.useFixture(nova_fixtures.CinderFixture(self))
+        self.server = self._create_server(host='source', networks=networks)
+        self._attach_volume(self.server, self.VOLUME)
+        self._rescue_server(self.server)
+        self.of_source = self._attachments()
+        self.assertEqual(1, len(self.of_source))
+
+    def _attachments(self):
+        """The ids of the attachments that Cinder has of the volume."""
+        return set(self.cinder.attachment_ids_for_instance(self.server['id']))
+
+    def _assert_attached(self, attachments):
+        self.assertEqual(attachments, self._attachments())
+        bdm = objects.BlockDeviceMapping.get_by_volume_and_instance(
+            nova_context.get_admin_context(), self.VOLUME, self.server['id'])
+        self.assertEqual(attachments, {bdm.attachment_id})
+        self.assertEqual(
+            bdm.attachment_id,
+            jsonutils.loads(bdm.connection_info)['data']['attachment_id'])
+
+    def _hold_migration(self):
+        super()._hold_migration()
+        self.of_dest = self._attachments() - self.of_source
+        self.assertEqual(1, len(self.of_dest))
+
+    def test_guest_stays(self):
+        self._hold_migration()
+        self._kill_and_restart('source')
+        self._assert_all_on('source', 'dest')
+        self._assert_attached(self.of_source)
+
+    def test_guest_arrives(self):
+        self._hold_migration()
+        self._kill('source')
+        self._move_guest()
+        self._restart('source')
+        self._assert_all_on('dest', 'source')
+        self._assert_attached(self.of_dest)
+
+    def test_destination_does_not_take_over_at_first(self):
+        self._hold_migration()
+        self._kill('source')
+        self._move_guest()
+        with contextlib.ExitStack() as stack:
+            for name in (
+                    'rpcapi.ComputeAPI.post_live_migration_at_destination',
+                    'manager.ComputeManager._get_compute_info'):
+                stack.enter_context(fixtures.MockPatch(
+                    f'nova.compute.{name}',
+                    side_effect=oslo_messaging.MessagingTimeout))
+            self._restart('source')
+        self._assert_nothing_can_start_it()
+        self._assert_attached(self.of_dest)
+
+        self._run_clean_up('source')
+        self._assert_all_on('dest', 'source')
+        self._assert_attached(self.of_dest)
 
 
 class ConductorTest(FaultsTestBase):
@@ -381,7 +348,7 @@ class ConductorTest(FaultsTestBase):
             self._live_migration)
         with stop:
             self._live_migrate('dest')
-            self.assertTrue(self.migrating.wait(20))
+            self.assertTrue(self.migrating.wait(60))
         self._wait_for_migration_status(self.server, ['accepted'])
         self.assertEqual({'source', 'dest'}, self._bindings())
 

@@ -29,8 +29,7 @@ from nova.tests import fixtures as nova_fixtures
 from nova.tests.fixtures import libvirt as fakelibvirt
 from nova.tests.fixtures import libvirt_storage as storage
 from nova.tests.functional.api import client
-from nova.tests.functional import integrated_helpers
-from nova.tests.functional.libvirt import base
+from nova.tests.functional.libvirt import test_live_migrate_rescued
 from nova.virt.libvirt import imagecache
 from nova.virt.libvirt import rescue
 
@@ -40,15 +39,9 @@ HOST_FILES = ('disk.info', 'console.log', 'disk.swap.rescue')
 
 
 class RescuedStorageTestBase(
-    base.LibvirtMigrationMixin,
-    base.ServersTestBase,
-    integrated_helpers.InstanceHelperMixin
+    test_live_migrate_rescued.LiveMigrateRescuedTestBase
 ):
     """A server that has one of each kind of disk, with bytes in them."""
-
-    ADMIN_API = True
-    CAST_AS_CALL = False
-    microversion = '2.105'
 
     def setUp(self):
         super().setUp()
@@ -65,6 +58,7 @@ class RescuedStorageTestBase(
 
     def _setup_storage(self):
         self.storage = self.useFixture(storage.LibvirtStorageFixture())
+        self.host_dirs = self.storage.host_dirs
 
     def _create_image(self, image_id, content, **properties):
         self.glance.create(None, {
@@ -73,19 +67,13 @@ class RescuedStorageTestBase(
             'min_disk': 0, 'locations': [], 'properties': properties,
         }, data=io.BytesIO(content.encode().ljust(storage.IMAGE_SIZE, b'\0')))
 
-    def _start_hosts(self, images_type, shared_path=False):
+    def _start_hosts_with(self, images_type, shared_path=False):
         self.flags(max_local_block_devices=5)
         self.flags(images_type=images_type, group='libvirt')
         if images_type == 'rbd':
             self.flags(images_rbd_pool='vms', group='libvirt')
-        if shared_path:
-            self.storage.shared_path = self.useFixture(
-                fixtures.TempDir()).path
-        for host in ('source', 'dest'):
-            self.start_compute(host)
-            self.storage.add_host(host, self.computes[host].driver)
-        self.src = self.computes['source']
-        self.dest = self.computes['dest']
+        self.host_dirs.shared = shared_path
+        self._start_hosts()
 
     def _create_full_server(self, root='image'):
         """Create a server with all that a server can have.
@@ -124,14 +112,9 @@ class RescuedStorageTestBase(
         return objects.Instance.get_by_uuid(
             nova_context.get_admin_context(), self.server['id'])
 
-    def _domain(self, host):
-        conn = self.computes[host].driver._host.get_connection()
-        return etree.fromstring(conn.lookupByUUIDString(
-            self.server['id']).XMLDesc(0))
-
     def _devices(self, host):
         """What the guest has, but for what differs from host to host."""
-        domain = self._domain(host)
+        domain = self._domain_xml(host)
         disks = []
         for disk in domain.findall('devices/disk'):
             source = disk.find('source')
@@ -151,7 +134,7 @@ class RescuedStorageTestBase(
 
     def _write_to_disks(self, host, text):
         """Let the guest write to each of the disks that it has attached."""
-        for disk in self._domain(host).findall('devices/disk'):
+        for disk in self._domain_xml(host).findall('devices/disk'):
             source = disk.find('source')
             target = disk.find('target').get('dev')
             if disk.find('readonly') is not None:
@@ -178,7 +161,7 @@ class RescuedStorageTestBase(
         return contents
 
     def _content(self, host, *names):
-        path = self.storage.path(host, *names)
+        path = self.host_dirs.path(host, *names)
         return [storage.size(path)] + [
             text for text in storage.read(path).split(b'\0') if text]
 
@@ -201,53 +184,33 @@ class RescuedStorageTestBase(
         self.contents = self._contents('source')
 
     def _migrate_stub(self, domain, destination, params, flags):
-        conn = self.src.driver._host.get_connection()
-        self._copy_disks(
-            etree.fromstring(conn.lookupByUUIDString(
-                self.server['id']).XMLDesc(0)),
-            params['migrate_disks'] if 'migrate_disks' in params else [])
+        self._copy_disks(params.get('migrate_disks', []))
         # QEMU opens all the files that its guest has.
         for path in etree.fromstring(params['destination_xml']).xpath(
                 'devices/disk/source/@file | os/kernel/text() | '
                 'os/initrd/text()'):
-            storage.read(self.storage.on_host('dest', path))
+            storage.read(self.host_dirs.elsewhere(path, 'dest'))
         super()._migrate_stub(domain, destination, self._at_dest(params),
                               flags)
 
     def _at_dest(self, params):
         xml = params['destination_xml'].replace(
-            self.storage.path('source'), self.storage.path('dest'))
+            self.host_dirs.path('source'), self.host_dirs.path('dest'))
         return dict(params, destination_xml=xml)
 
-    def _copy_disks(self, domain, targets):
-        for disk in domain.findall('devices/disk'):
+    def _copy_disks(self, targets):
+        for disk in self._domain_xml('source').findall('devices/disk'):
             if disk.find('target').get('dev') in targets:
                 path = disk.find('source').get('file')
-                storage.mirror(path, self.storage.on_host('dest', path))
-
-    def _wait_for_server_parameter(
-        self, server, expected_params, max_retries=None, **kwargs
-    ):
-        # The helper gives up after some seconds, but files are copied here.
-        return super()._wait_for_server_parameter(
-            server, expected_params, max_retries=120, **kwargs)
-
-    def _wait_for_migration_status(self, server, expected_statuses):
-        self._wait_for_server_parameter(
-            server, {'OS-EXT-STS:task_state': None})
-        return super()._wait_for_migration_status(server, expected_statuses)
-
-    def _live_migrate(self):
-        self.api.post_server_action(self.server['id'], {'os-migrateLive': {
-            'host': None, 'block_migration': 'auto'}})
+                storage.mirror(path, self.host_dirs.elsewhere(path, 'dest'))
 
     def _live_migrate_and_check(self):
         self._live_migrate()
         self._wait_for_migration_status(self.server, ['completed'])
-        self._assert_rescued('dest')
+        self._assert_server('dest')
         self.assertEqual(self.rescued, self._devices('dest'))
         self.assertEqual(self.contents, self._contents('dest'))
-        if not self.storage.shared_path:
+        if not self.host_dirs.shared:
             self.assertEqual(
                 set(), self.storage.files('source', self.server['id']))
 
@@ -257,16 +220,6 @@ class RescuedStorageTestBase(
         self.assertEqual(
             {name: content for name, content in self.contents.items()
              if not name.endswith('.rescue')}, self._contents('dest'))
-
-    def _assert_rescued(self, host):
-        """The server is in rescue on one host and nothing is under way."""
-        server = self._wait_for_server_parameter(
-            self.server, {'OS-EXT-STS:task_state': None})
-        self.assertEqual('RESCUE', server['status'])
-        self.assertEqual(host, server['OS-EXT-SRV-ATTR:host'])
-        self.assertEqual(
-            [self.compute_rp_uuids[host]],
-            list(self._get_allocations_by_server_uuid(self.server['id'])))
 
     def _cache(self, host):
         """The image cache of a host: name to content."""
@@ -291,7 +244,7 @@ class MigrateEveryStorageTest(RescuedStorageTestBase):
     rescue_disks = {'disk.rescue', 'disk.config.rescue'}
 
     def _test(self, images_type, rescue_image, root='image', **kwargs):
-        self._start_hosts(images_type, **kwargs)
+        self._start_hosts_with(images_type, **kwargs)
         self._create_full_server(root)
         self._rescue(rescue_image)
         self._live_migrate_and_check()
@@ -329,7 +282,7 @@ class MigrateEveryStorageTest(RescuedStorageTestBase):
         self._test(images_type, uuids.stable, shared_path=True)
 
     def test_legacy_root_disk_has_the_name_that_a_volume_had(self):
-        self._start_hosts('qcow2')
+        self._start_hosts_with('qcow2')
         server = self._build_server(
             image_uuid=uuids.server_image, networks='none', host='source')
         server['block_device_mapping_v2'] = [
@@ -364,7 +317,7 @@ class ImagesTest(RescuedStorageTestBase):
 
     def setUp(self):
         super().setUp()
-        self._start_hosts('qcow2')
+        self._start_hosts_with('qcow2')
         self._create_full_server()
         self._rescue(uuids.legacy)
         self.downloaded = []
@@ -452,13 +405,13 @@ class FailureTest(RescuedStorageTestBase):
 
     def setUp(self):
         super().setUp()
-        self._start_hosts('qcow2')
+        self._start_hosts_with('qcow2')
         self._create_full_server()
         self._rescue(uuids.legacy)
 
     def _assert_nothing_happened(self, migration_status='failed'):
         self._wait_for_migration_status(self.server, [migration_status])
-        self._assert_rescued('source')
+        self._assert_server('source')
         self.assertEqual(self.rescued, self._devices('source'))
         self.assertEqual(self.contents, self._contents('source'))
         self.assertEqual(
@@ -495,8 +448,9 @@ class FailureTest(RescuedStorageTestBase):
     def test_copy_of_a_formatted_backing_file_broken_off(self):
         self._test_copy_broken_off('swap_1')
 
-    @ddt.data(uuids.server_image, uuids.legacy)
-    def test_copy_of_an_image_broken_off(self, image_id):
+    @ddt.data('server_image', 'legacy')
+    def test_copy_of_an_image_broken_off(self, image):
+        image_id = getattr(uuids, image)
         self.glance.delete(None, image_id)
         self._test_copy_broken_off(imagecache.get_cache_fname(image_id))
 
@@ -522,13 +476,12 @@ class FailureTest(RescuedStorageTestBase):
         self.assertEqual(self.before, self._devices('source'))
 
     def test_guest_is_gone_before_the_migration(self):
-        conn = self.src.driver._host.get_connection()
-        domain = conn.lookupByUUIDString(self.server['id'])
+        domain = self._domain('source')
         domain.destroy()
         domain.undefine()
         self._live_migrate()
         self._wait_for_migration_status(self.server, ['error'])
-        self._assert_rescued('source')
+        self._assert_server('source')
         self.assertEqual(self.contents, self._contents('source'))
         self.assertEqual(set(), self.storage.files('dest') - {'locks'})
         # Unrescue makes the guest again.
@@ -552,10 +505,10 @@ class FailureTest(RescuedStorageTestBase):
 class RefusedTest(RescuedStorageTestBase):
     """What cannot move is refused in words before anything is touched."""
 
-    def _assert_refused(self, reason):
+    def _assert_refused_by_source(self, reason):
         self._live_migrate()
         self._wait_for_migration_status(self.server, ['error'])
-        self._assert_rescued('source')
+        self._assert_server('source')
         self.assertEqual(self.rescued, self._devices('source'))
         self.assertEqual(self.contents, self._contents('source'))
         self.assertEqual(set(), self.storage.files('dest') - {'locks'})
@@ -570,15 +523,16 @@ class RefusedTest(RescuedStorageTestBase):
             flavor_id=self._create_flavor(disk=1, ephemeral=0)))
 
     def test_uefi_variables_that_the_rescue_guest_does_not_have(self):
-        self._start_hosts('qcow2')
+        self._start_hosts_with('qcow2')
         self._create_image(uuids.uefi, 'UEFI', hw_firmware_type='uefi',
                            hw_machine_type='q35')
         self._create_server_of(uuids.uefi)
         self._rescue(uuids.legacy)
-        self._assert_refused('The rescue guest has no UEFI variables')
+        self._assert_refused_by_source(
+            'The rescue guest has no UEFI variables')
 
     def test_uefi_variables_that_the_rescue_guest_has(self):
-        self._start_hosts('qcow2')
+        self._start_hosts_with('qcow2')
         for image_id, name in ((uuids.uefi, 'UEFI'),
                                (uuids.uefi_rescue, 'UEFI rescue')):
             self._create_image(image_id, name, hw_firmware_type='uefi',
@@ -600,7 +554,7 @@ class RefusedTest(RescuedStorageTestBase):
         self.useFixture(fixtures.MockPatchObject(
             fakelibvirt.Connection, '_domain_capability_tpm',
             fakelibvirt.Connection._domain_capability_tpm_supported))
-        self._start_hosts('qcow2')
+        self._start_hosts_with('qcow2')
         self._create_image(uuids.tpm, 'TPM', hw_tpm_version='2.0',
                            hw_tpm_model='tpm-crb')
         flavor = self._create_flavor(
@@ -615,19 +569,18 @@ class RefusedTest(RescuedStorageTestBase):
         self.assertIn("'rescue' not supported for vTPM-enabled", str(exc))
 
     def test_logical_volumes(self):
-        self._start_hosts('qcow2')
+        self._start_hosts_with('qcow2')
         self._create_server_of(uuids.server_image)
         self._rescue(uuids.legacy)
-        conn = self.src.driver._host.get_connection()
-        domain = conn.lookupByUUIDString(self.server['id'])
+        domain = self._domain('source')
         domain.xml = domain.xml.replace(
             '<disk type="file"', '<disk type="block"').replace(
             '<source file=', '<source dev=')
         self.rescued = self._devices('source')
-        self._assert_refused('is a logical volume of its host')
+        self._assert_refused_by_source('is a logical volume of its host')
 
     def test_shares(self):
-        self._start_hosts('qcow2')
+        self._start_hosts_with('qcow2')
         self._create_server_of(uuids.server_image)
         self._rescue(uuids.legacy)
         objects.ShareMapping(
@@ -635,8 +588,4 @@ class RefusedTest(RescuedStorageTestBase):
             instance_uuid=self.server['id'], share_id=uuids.share,
             status='active', tag='share', export_location='nfs:/share',
             share_proto='NFS').create()
-        exc = self.assertRaises(
-            client.OpenStackApiException, self._live_migrate)
-        self.assertEqual(409, exc.response.status_code)
-        self.assertIn('share', str(exc))
-        self._assert_rescued('source')
+        self._assert_refused(409, 'share')

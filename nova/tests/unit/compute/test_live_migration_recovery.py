@@ -12,6 +12,7 @@
 
 from unittest import mock
 
+import fixtures
 import oslo_messaging as messaging
 from oslo_serialization import jsonutils
 from oslo_utils.fixture import uuidsentinel as uuids
@@ -31,7 +32,7 @@ class LiveMigrationRecoveryTestCase(test.NoDBTestCase):
     def setUp(self):
         super().setUp()
         self.context = mock.sentinel.context
-        self.manager = mock.Mock(host='source', _lost_live_migrations=set())
+        self.manager = mock.Mock(host='source', _lost_live_migrations={})
         self.manager.compute_rpcapi.get_guest_power_state.return_value = (
             power_state.NOSTATE)
         self.instance = fake_instance.fake_instance_obj(
@@ -109,7 +110,8 @@ class LiveMigrationRecoveryTestCase(test.NoDBTestCase):
             expected_task_state=[task_states.MIGRATING])
         self.manager._rollback_live_migration.assert_not_called()
 
-    def test_driver_that_cannot(self):
+    @mock.patch('nova.objects.MigrationList.get_by_filters', return_value=[])
+    def test_driver_that_cannot(self, mock_get):
         self.manager.driver.end_live_migration.side_effect = (
             NotImplementedError)
         self.assertTrue(live_migration_recovery.recover(
@@ -124,72 +126,161 @@ class LiveMigrationRecoveryTestCase(test.NoDBTestCase):
             self.manager, self.context, self.instance))
         self.assertEqual(task_states.MIGRATING, self.instance.task_state)
         self.assertEqual(
-            {uuids.instance}, self.manager._lost_live_migrations)
+            {uuids.instance: None}, self.manager._lost_live_migrations)
 
-    @mock.patch.object(live_migration_recovery, '_recover')
-    @mock.patch.object(live_migration_recovery, 'conclude')
     @mock.patch('nova.objects.MigrationList.get_by_filters')
-    @mock.patch('nova.objects.Instance.get_by_uuid')
-    def _try_again(self, mock_get, mock_migrations, mock_conclude,
-                   mock_recover, found, recovered=None):
-        """Look again for an instance beside one that migrates as it should.
+    def test_database_does_not_answer(self, mock_get):
+        mock_get.return_value = [self.migration]
+        with mock.patch('nova.compute.utils.EventReporter',
+                        side_effect=messaging.MessagingTimeout):
+            self.assertFalse(live_migration_recovery.recover(
+                self.manager, self.context, self.instance))
+        self.assertEqual(
+            {uuids.instance: 2}, self.manager._lost_live_migrations)
 
+    def _try_again(self, found=None, recovered=None, lost=2, latest=2):
+        """Look again for an instance whose migration was lost.
+
+        :param lost: the id of that migration, if it is known
+        :param latest: the id of its latest unfinished migration
         :returns: the mocks that recover a migration and that conclude it
         """
-        self.manager._lost_live_migrations.add(uuids.instance)
-        self.migration.instance_uuid = uuids.instance
+        self.manager._lost_live_migrations[uuids.instance] = lost
         self.migration.save = mock.Mock()
-        mock_get.side_effect = found
-        mock_migrations.return_value = [
-            objects.Migration(
-                instance_uuid=uuids.other, dest_compute='dest'),
-            self.migration]
-        mock_recover.side_effect = recovered
-        live_migration_recovery.try_again(self.manager, self.context)
+        with test.nested(
+            mock.patch('nova.objects.Instance.get_by_uuid',
+                       side_effect=[found or self.instance]),
+            mock.patch('nova.objects.Migration.get_by_id',
+                       return_value=self.migration),
+            mock.patch('nova.objects.MigrationList.get_by_filters',
+                       return_value=[objects.Migration(id=latest)]),
+            mock.patch.object(live_migration_recovery, '_recover',
+                              side_effect=recovered),
+            mock.patch.object(live_migration_recovery, 'conclude'),
+        ) as (_instance, _migration, _migrations, mock_recover, mock_conclude):
+            live_migration_recovery.try_again(self.manager, self.context)
         return mock_recover, mock_conclude
 
     def test_recovers_when_tried_again(self):
-        mock_recover, mock_conclude = self._try_again(
-            found=[self.instance] * 2, recovered=[True])
+        mock_recover, mock_conclude = self._try_again(recovered=[True])
         mock_recover.assert_called_once_with(
             self.manager, self.context, self.instance, False)
         mock_conclude.assert_not_called()
-        self.assertEqual(set(), self.manager._lost_live_migrations)
+        self.assertEqual({}, self.manager._lost_live_migrations)
+
+    def test_unknown_migration_when_tried_again(self):
+        mock_recover, mock_conclude = self._try_again(
+            recovered=[True], lost=None)
+        mock_recover.assert_called_once_with(
+            self.manager, self.context, self.instance, False)
+        self.assertEqual({}, self.manager._lost_live_migrations)
 
     def test_fails_when_tried_again(self):
-        self._try_again(found=[self.instance] * 2,
-                        recovered=exception.HypervisorUnavailable)
+        self._try_again(recovered=exception.HypervisorUnavailable)
         self.assertEqual(
-            {uuids.instance}, self.manager._lost_live_migrations)
+            {uuids.instance: 2}, self.manager._lost_live_migrations)
+
+    def test_is_in_another_migration_when_tried_again(self):
+        mock_recover, mock_conclude = self._try_again(latest=3)
+        mock_recover.assert_not_called()
+        mock_conclude.assert_not_called()
+        self.assertEqual({}, self.manager._lost_live_migrations)
 
     def test_has_arrived_when_tried_again(self):
         self.instance.host = 'dest'
         self.instance.task_state = None
-        mock_recover, mock_conclude = self._try_again(
-            found=[self.instance] * 2)
+        mock_recover, mock_conclude = self._try_again()
         mock_recover.assert_not_called()
         mock_conclude.assert_called_once_with(
             self.manager, self.context, self.instance, self.migration)
         self.assertEqual('completed', self.migration.status)
-        self.assertEqual(set(), self.manager._lost_live_migrations)
+        self.assertEqual({}, self.manager._lost_live_migrations)
+
+    def test_source_gives_up_its_part_when_tried_again(self):
+        self.instance.host = 'dest'
+        self.instance.task_state = None
+        self.migration.status = 'error'
+        _mock_recover, mock_conclude = self._try_again()
+        mock_conclude.assert_called_once_with(
+            self.manager, self.context, self.instance, self.migration)
+        self.assertEqual('error', self.migration.status)
+
+    def test_was_rolled_back_when_tried_again(self):
+        self.instance.task_state = None
+        mock_recover, mock_conclude = self._try_again()
+        mock_recover.assert_not_called()
+        mock_conclude.assert_not_called()
+        self.assertEqual('error', self.migration.status)
+        self.assertEqual({}, self.manager._lost_live_migrations)
 
     def test_migrates_from_elsewhere_when_tried_again(self):
         self.instance.host = 'dest'
-        mock_recover, mock_conclude = self._try_again(
-            found=[self.instance] * 2)
+        mock_recover, mock_conclude = self._try_again()
         mock_recover.assert_not_called()
         mock_conclude.assert_not_called()
 
     def test_is_deleted_when_tried_again(self):
         self._try_again(found=exception.InstanceNotFound(
             instance_id=uuids.instance))
-        self.assertEqual(set(), self.manager._lost_live_migrations)
+        self.assertEqual({}, self.manager._lost_live_migrations)
 
     def test_database_does_not_answer_when_tried_again(self):
         self.assertRaises(messaging.MessagingTimeout, self._try_again,
-                          found=messaging.MessagingTimeout)
+                          found=messaging.MessagingTimeout())
         self.assertEqual(
-            {uuids.instance}, self.manager._lost_live_migrations)
+            {uuids.instance: 2}, self.manager._lost_live_migrations)
+
+    def test_is_over_while_it_is_to_be_recovered(self):
+        with mock.patch('nova.objects.Migration.get_by_id',
+                        return_value=self.migration):
+            self.assertFalse(live_migration_recovery.is_over(
+                self.manager, self.context, self.instance, self.migration))
+            for lost in (2, None):
+                self.manager._lost_live_migrations[uuids.instance] = lost
+                self.assertTrue(live_migration_recovery.is_over(
+                    self.manager, self.context, self.instance,
+                    self.migration))
+            self.manager._lost_live_migrations[uuids.instance] = 1
+            self.assertFalse(live_migration_recovery.is_over(
+                self.manager, self.context, self.instance, self.migration))
+
+    @mock.patch('nova.objects.ComputeNode.get_by_host_and_nodename')
+    @mock.patch('nova.objects.Instance.get_by_uuid')
+    @mock.patch('nova.objects.Migration.get_by_id')
+    def test_is_over_when_it_was_rolled_back(
+            self, mock_migration, mock_instance, mock_node):
+        mock_migration.return_value = self.migration
+        mock_instance.return_value = self.instance
+        mock_node.return_value = mock.Mock(uuid=uuids.node)
+        self.migration.status = 'error'
+        self.migration.dest_node = 'dest-node'
+        self.instance.task_state = None
+        self.assertTrue(live_migration_recovery.is_over(
+            self.manager, self.context, self.instance, self.migration))
+        # What the conductor has claimed since is given back.
+        remove = (self.manager.reportclient.
+                  remove_provider_tree_from_instance_allocation)
+        remove.assert_called_once_with(
+            self.context, uuids.instance, uuids.node)
+        self.manager.network_api.setup_networks_on_host.\
+            assert_called_once_with(
+                self.context, self.instance, 'dest', teardown=True)
+
+    @mock.patch.object(live_migration_recovery, 'conclude_at_rest')
+    @mock.patch('nova.objects.Instance.get_by_uuid')
+    @mock.patch('nova.objects.MigrationList.get_by_filters')
+    def test_one_that_is_not_concluded_keeps_none_from_it(
+            self, mock_get, mock_instance, mock_conclude):
+        migrations = [
+            objects.Migration(uuid=uuids.migration, instance_uuid=uuid)
+            for uuid in (uuids.deleted, uuids.fails, uuids.instance)]
+        mock_get.return_value = migrations
+        mock_instance.side_effect = [
+            exception.InstanceNotFound(instance_id=uuids.deleted),
+            messaging.MessagingTimeout(), self.instance]
+        live_migration_recovery.conclude_all(self.manager, self.context)
+        mock_conclude.assert_called_once_with(
+            self.manager, self.context, self.instance, migrations[2])
 
     @mock.patch('nova.objects.MigrationList.get_by_filters')
     def test_latest_migration_counts(self, mock_get):
@@ -252,31 +343,23 @@ class LiveMigrationRecoveryTestCase(test.NoDBTestCase):
         self.assertTrue(rollback.call_args.kwargs['pre_live_migration'])
         self.manager.volume_api.attachment_get_all.assert_not_called()
 
-    def _rolls_back_before_the_guest_was_touched(self, bdm, changed=False):
-        rebuild = self.manager.driver.rebuild_live_migrate_data
-        rebuild.return_value = objects.LibvirtLiveMigrateData()
-        with mock.patch.object(live_migration_recovery, '_source_bdms',
-                               return_value=([bdm], changed)):
-            live_migration_recovery._roll_back(
-                self.manager, self.context, self.instance, self.migration)
-        rollback = self.manager._rollback_live_migration
-        return rollback.call_args.kwargs['pre_live_migration']
+    @mock.patch('nova.objects.BlockDeviceMappingList.get_by_instance_uuid',
+                return_value=[])
+    def _interfaces_come_back(self, status, mock_bdms):
+        self.migration.status = status
+        self.manager.driver.rebuild_live_migrate_data.return_value = (
+            objects.LibvirtLiveMigrateData())
+        live_migration_recovery._roll_back(
+            self.manager, self.context, self.instance, self.migration)
+        return self.manager.driver.rollback_live_migration_at_source.called
 
-    def test_interfaces_come_back_without_volumes(self):
-        disk = objects.BlockDeviceMapping(
-            source_type='image', destination_type='local')
-        self.assertFalse(self._rolls_back_before_the_guest_was_touched(disk))
-        self.migration.status = 'preparing'
-        self.assertTrue(self._rolls_back_before_the_guest_was_touched(disk))
+    def test_interfaces_come_back_if_the_guest_was_touched(self):
+        self.assertFalse(self._interfaces_come_back('preparing'))
+        self.assertFalse(self._interfaces_come_back('cancelled'))
+        self.assertTrue(self._interfaces_come_back('running'))
 
-    def test_volumes_tell_of_an_earlier_rollback(self):
-        volume = self._volume_bdm()
-        self.assertTrue(self._rolls_back_before_the_guest_was_touched(volume))
-        self.assertFalse(self._rolls_back_before_the_guest_was_touched(
-            volume, changed=True))
-
-    @mock.patch.object(live_migration_recovery, '_source_bdms',
-                       return_value=(mock.sentinel.bdms, False))
+    @mock.patch.object(live_migration_recovery, '_bdms_to_disconnect',
+                       return_value=mock.sentinel.bdms)
     @mock.patch.object(live_migration_recovery, '_migrate_data')
     def _complete(self, compute_nodes, mock_data, mock_bdms):
         self.manager.rt.compute_nodes = compute_nodes
@@ -299,39 +382,88 @@ class LiveMigrationRecoveryTestCase(test.NoDBTestCase):
 
     def _volume_bdm(self):
         return objects.BlockDeviceMapping(
-            source_type='volume', destination_type='volume',
+            id=1, source_type='volume', destination_type='volume',
             volume_id=uuids.volume, attachment_id=uuids.of_dest,
             connection_info='{"data": "dest"}')
 
-    def _source_bdms(self, *attachment_ids):
-        bdm = self._volume_bdm()
+    def _with_attachments(self, function, *attachment_ids):
+        """Call a function while Cinder tells of these attachments."""
+        bdms = objects.BlockDeviceMappingList(objects=[
+            self._volume_bdm(), objects.BlockDeviceMapping(
+                id=2, source_type='image', destination_type='local'),
+            objects.BlockDeviceMapping(
+                id=3, source_type='volume', destination_type='volume',
+                volume_id=uuids.other, attachment_id=None)])
         self.manager.volume_api.attachment_get_all.return_value = [
-            {'id': attachment_id} for attachment_id in attachment_ids]
+            {'id': attachment_id, 'volume_id': uuids.volume}
+            for attachment_id in attachment_ids]
         self.manager.volume_api.attachment_get.side_effect = (
             lambda context, attachment_id: {
                 'id': attachment_id, 'connection_info': {'data': 'source'}})
         with mock.patch(
                 'nova.objects.BlockDeviceMappingList.get_by_instance_uuid',
-                return_value=[bdm]):
-            return live_migration_recovery._source_bdms(
-                self.manager, self.context, self.instance)
-
-    def test_other_attachment_is_of_the_source(self):
-        bdms, changed = self._source_bdms(uuids.of_source, uuids.of_dest)
-        self.assertTrue(changed)
-        self.assertEqual(uuids.of_source, bdms[0].attachment_id)
-        self.assertEqual({'data': 'source', 'serial': uuids.volume},
-                         jsonutils.loads(bdms[0].connection_info))
+                return_value=bdms):
+            found = function()
         self.manager.volume_api.attachment_get_all.assert_called_once_with(
-            self.context, instance_id=uuids.instance, volume_id=uuids.volume)
+            self.context, instance_id=uuids.instance, all_tenants=True)
+        return found
 
-    def test_only_attachment_is_of_the_source(self):
-        bdms, changed = self._source_bdms(uuids.of_dest)
-        self.assertFalse(changed)
-        self.assertEqual(uuids.of_dest, bdms[0].attachment_id)
-        self.assertEqual('{"data": "dest"}', bdms[0].connection_info)
+    def _bdms_to_disconnect(self, *attachment_ids):
+        return self._with_attachments(
+            lambda: live_migration_recovery._bdms_to_disconnect(
+                self.manager, self.context, self.instance), *attachment_ids)
+
+    def _assert_of_source(self, bdm):
+        self.assertEqual(uuids.of_source, bdm.attachment_id)
+        self.assertEqual({'data': 'source', 'serial': uuids.volume},
+                         jsonutils.loads(bdm.connection_info))
+
+    def test_source_gives_up_its_own_attachment(self):
+        bdms = self._bdms_to_disconnect(uuids.of_source, uuids.of_dest)
+        self.assertEqual([1, 2, 3], [bdm.id for bdm in bdms])
+        self._assert_of_source(bdms[0])
+
+    def test_attachment_of_the_destination_is_left_alone(self):
+        bdms = self._bdms_to_disconnect(uuids.of_dest)
+        self.assertEqual([2, 3], [bdm.id for bdm in bdms])
 
     def test_too_many_attachments(self):
         self.assertRaises(
-            exception.MigrationError, self._source_bdms,
+            exception.MigrationError, self._bdms_to_disconnect,
             uuids.of_source, uuids.of_dest, uuids.stray)
+
+    def test_no_attachments(self):
+        self.assertRaises(
+            exception.MigrationError, self._bdms_to_disconnect)
+
+    def _roll_back_volumes(self, *attachment_ids):
+        """:returns: the volumes of the destination, and of the source"""
+        self._with_attachments(
+            lambda: live_migration_recovery._roll_back_volumes(
+                self.manager, self.context, self.instance, self.migration),
+            *attachment_ids)
+        remove = self.manager._remove_remote_volume_connections
+        remove.assert_called_once_with(
+            self.context, 'dest', mock.ANY, self.instance)
+        roll_back = self.manager._rollback_volume_bdms
+        roll_back.assert_called_once_with(
+            self.context, remove.call_args.args[2], mock.ANY, self.instance)
+        return roll_back.call_args.args[1:3]
+
+    def test_volume_returns_to_the_source(self):
+        (of_dest,), (of_source,) = self._roll_back_volumes(
+            uuids.of_source, uuids.of_dest)
+        self.assertEqual(uuids.of_dest, of_dest.attachment_id)
+        self.assertEqual('{"data": "dest"}', of_dest.connection_info)
+        self._assert_of_source(of_source)
+
+    def test_volume_that_is_back_is_left_alone(self):
+        self.assertEqual(([], []), self._roll_back_volumes(uuids.of_dest))
+
+    def test_volume_whose_other_attachment_is_deleted(self):
+        saved = []
+        self.useFixture(fixtures.MonkeyPatch(
+            'nova.objects.BlockDeviceMapping.save',
+            lambda bdm: saved.append(bdm)))
+        self.assertEqual(([], []), self._roll_back_volumes(uuids.of_source))
+        self._assert_of_source(*saved)
