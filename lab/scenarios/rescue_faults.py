@@ -43,8 +43,12 @@ class _Story:
 
     def __init__(
         self, cloud: cloud_api.Cloud, step: scenarios.Step,
-        rescue_image: str | None = None,
+        rescue_image: str | None = None, volumes: abc.Collection[str] = (),
     ):
+        """Boot it and rescue it.
+
+        :param volumes: those of lab.server.boot
+        """
         self._cloud = cloud
         self._step = step
         self.source, self.destination = cloud.hosts()[:2]
@@ -56,7 +60,8 @@ class _Story:
         self._hold = contextlib.ExitStack()
         with step(f'boot a server on {self.source} and rescue it'):
             self.server = servers.boot(
-                cloud, self.source, config_drive=True)
+                cloud, self.source, config_drive=True, volumes=volumes)
+            self._volumes = self.server.volumes()
             self._own_guest = cloud.guest(self.source, self.server.id)
             self._see_own_boot()
             self.server.rescue(rescue_image)
@@ -136,6 +141,10 @@ class _Story:
             expect.equal(
                 'its files', self._cloud.files(host, self.server.id),
                 self._files)
+            expect.equal(
+                'the hosts that its volumes are attached on',
+                self.server.volumes(),
+                {volume: [host] for volume in self._volumes})
         if running:
             with self._step('its guest runs on: it has never booted again'):
                 with contextlib.suppress(cloud_api.CannotTell):
@@ -205,17 +214,19 @@ def _kill(
     cloud: cloud_api.Cloud, step: scenarios.Step,
     service: str, host: str | None = None, *,
     copying: Literal['files', 'memory'], gently: bool = False,
+    volumes: abc.Collection[str] = (),
     until: abc.Callable[[_Story], None] = lambda story: None,
 ) -> _Story:
     """Kill a service while a server in rescue moves, and start it again.
 
     :param service: as for lab.cloud.Cloud.killed, and so its host and gently
     :param copying: what is being copied when it dies
+    :param volumes: those of lab.server.boot
     :param until: waits for what has to happen before it is started again
     """
     down = cloud.killed(service, host, gently)
     files = cloud.copy_held(cloud.hosts()[1]) if copying == 'files' else None
-    story = _Story(cloud, step)
+    story = _Story(cloud, step, volumes=volumes)
     with story.held(copying, files or cloud.migration_held(story.server.id)):
         what = service + (f' on {host}' if host else '')
         with scenarios.lasting(
@@ -376,6 +387,27 @@ def source_compute_dead_at_the_end(
     story = _kill(
         cloud, step, 'nova-compute', cloud.hosts()[0], copying='memory',
         until=_Story.wait_until_moved)
+    story.check_moved()
+    story.end()
+
+
+def source_compute_killed_with_volume(
+    cloud: cloud_api.Cloud, step: scenarios.Step
+) -> None:
+    """The source's nova-compute dies while a server with a volume moves
+
+    It takes the server back, and then, dead once more, loses it.
+    """
+    cloud.require_volumes()
+    source = cloud.hosts()[0]
+    story = _kill(
+        cloud, step, 'nova-compute', source, copying='memory',
+        volumes=[servers.DATA])
+    story.check_failed()
+    down = cloud.killed('nova-compute', source)
+    with story.held('memory', cloud.migration_held(story.server.id)):
+        with scenarios.lasting(step, f'kill nova-compute on {source}', down):
+            story.wait_until_moved()
     story.check_moved()
     story.end()
 

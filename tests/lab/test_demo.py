@@ -40,7 +40,8 @@ BEYOND = {
     'destination-disk-full', 'destination-disk-full-moving',
     'copy-broken-off',
     'source-compute-killed-copying', 'source-compute-killed-moving',
-    'source-compute-dead-at-the-end', 'destination-compute-killed-copying',
+    'source-compute-dead-at-the-end', 'source-compute-killed-with-volume',
+    'destination-compute-killed-copying',
     'destination-compute-killed-moving',
     'destination-compute-dead-at-the-end', 'conductors-killed',
     'conductors-killed-checking', 'message-queue-killed'}
