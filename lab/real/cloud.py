@@ -475,9 +475,15 @@ class RealCloud:
                 watcher.join()
 
     def copy_held(self, host: str) -> _HeldCopy:
+        self._require_files()
+        return _HeldCopy(host)
+
+    def _require_files(self) -> None:
+        """Make sure that each host has files of its own for disks."""
         if self.shared_files():
             raise cloud.CannotTell('its hosts share their files')
-        return _HeldCopy(host)
+        if ceph.enabled(self._lab):
+            raise cloud.CannotTell('its disks are in Ceph')
 
     def kill_guest(self, host: str, server_id: str) -> None:
         _kill_guests(host, server_id)
@@ -531,8 +537,7 @@ class RealCloud:
     def new_disk(
         self, host: str
     ) -> contextlib.AbstractContextManager[_Disk]:
-        if self.shared_files():
-            raise cloud.CannotTell('its hosts share their files')
+        self._require_files()
         return self._mounted(host)
 
     @contextlib.contextmanager
