@@ -235,11 +235,22 @@ class _Disk:
         self._directory = directory
 
     def fill(self) -> None:
-        seen = os.statvfs(self._directory)
+        """Take its space, while others may take it too."""
         with self._directory.joinpath('filler').open('wb') as filler:
-            # Takes the space without writing to it.
-            os.posix_fallocate(
-                filler.fileno(), 0, seen.f_bavail * seen.f_frsize - _LEFT)
+            taken = 0
+            while self._free() > _LEFT:
+                try:
+                    # This writes nothing.
+                    os.posix_fallocate(filler.fileno(), taken, _LEFT)
+                except OSError as exc:
+                    if exc.errno != errno.ENOSPC:
+                        raise
+                    return
+                taken += _LEFT
+
+    def _free(self) -> int:
+        seen = os.statvfs(self._directory)
+        return seen.f_bavail * seen.f_frsize
 
 
 class RealCloud:
@@ -512,9 +523,15 @@ class RealCloud:
                 watcher.join()
 
     def copy_held(self, host: str) -> _HeldCopy:
+        self._require_files()
+        return _HeldCopy(host)
+
+    def _require_files(self) -> None:
+        """Make sure that each host has files of its own for disks."""
         if self.shared_files():
             raise cloud.CannotTell('its hosts share their files')
-        return _HeldCopy(host)
+        if ceph.enabled(self._lab):
+            raise cloud.CannotTell('its disks are in Ceph')
 
     def kill_guest(self, host: str, server_id: str) -> None:
         _kill_guests(host, server_id)
@@ -568,8 +585,7 @@ class RealCloud:
     def new_disk(
         self, host: str
     ) -> contextlib.AbstractContextManager[_Disk]:
-        if self.shared_files():
-            raise cloud.CannotTell('its hosts share their files')
+        self._require_files()
         return self._mounted(host)
 
     @contextlib.contextmanager

@@ -240,6 +240,18 @@ def test_only_where_libvirt_takes_it_is_uefi(real, lab, refused, monkeypatch):
         seen.require_uefi()
 
 
+@pytest.mark.parametrize('ask', ['copy_held', 'new_disk'])
+def test_only_a_lab_with_files_of_each_host_has_faults_of_them(
+    real, lab, ask
+):
+    getattr(real.RealCloud(lab), ask)('node2')
+    for shared, extras, reason in (
+            (True, [], 'share'), (False, ['ceph'], 'Ceph')):
+        other = Lab(lab.where, settings.draw(None, shared, extras))
+        with pytest.raises(cloud.CannotTell, match=reason):
+            getattr(real.RealCloud(other), ask)('node2')
+
+
 def fill(lab, database, *statements):
     with contextlib.closing(
             sqlite3.connect(lab.where.lab / database)) as opened, opened:
