@@ -14,6 +14,7 @@
 
 from collections import abc
 import contextlib
+import errno
 import hashlib
 import os
 import pathlib
@@ -235,22 +236,21 @@ class _Disk:
         self._directory = directory
 
     def fill(self) -> None:
-        """Take its space, while others may take it too."""
         with self._directory.joinpath('filler').open('wb') as filler:
-            taken = 0
-            while self._free() > _LEFT:
+            while True:
+                seen = os.statvfs(self._directory)
+                free = seen.f_bavail * seen.f_frsize - _LEFT
+                if free <= 0:
+                    return
                 try:
-                    # This writes nothing.
-                    os.posix_fallocate(filler.fileno(), taken, _LEFT)
+                    # Takes the space without writing to it.
+                    os.posix_fallocate(filler.fileno(), 0, free)
+                    return
                 except OSError as exc:
                     if exc.errno != errno.ENOSPC:
                         raise
-                    return
-                taken += _LEFT
-
-    def _free(self) -> int:
-        seen = os.statvfs(self._directory)
-        return seen.f_bavail * seen.f_frsize
+                    # Somebody else has taken some meanwhile.
+                    filler.truncate(0)
 
 
 class RealCloud:
