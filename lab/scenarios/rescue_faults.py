@@ -54,6 +54,8 @@ class _Story:
         self.source, self.destination = cloud.hosts()[:2]
         #: markers that the server's own disk must have, the earliest first
         self._markers: list[str] = []
+        #: and those that its volume must have
+        self._markers_of_volume: list[str] = []
         #: the rescue guest before the fault
         self._running = guests.State()
         #: what holds it as it moves
@@ -74,10 +76,17 @@ class _Story:
             self._files = cloud.files(self.source, self.server.id)
 
     def _see_own_boot(self) -> None:
-        """Wait until its own guest has booted, with all data on its disk."""
+        """Wait until its own guest has booted, with all data on its disks.
+
+        In rescue, the guest does not have its volume.
+        """
         with contextlib.suppress(cloud_api.CannotTell):
-            self._markers.append(guests.check_own_boot(
-                self._cloud, self.server.id, self._markers))
+            volume = {'vdb': self._markers_of_volume} if self._volumes else {}
+            marker = guests.check_boot(
+                self._cloud, self.server.id, 'disk', 'vda',
+                {'vda': self._markers, **volume})
+            self._markers.append(marker)
+            self._markers_of_volume.append(marker)
 
     @contextlib.contextmanager
     def held(
