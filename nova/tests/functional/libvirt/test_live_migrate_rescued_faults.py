@@ -144,14 +144,21 @@ class FaultsTestBase(test_live_migrate_rescued.LiveMigrateRescuedTestBase):
         """All of the server is on a host, and nothing of it on the other."""
         self._assert_server(host)
         self.assertIsNotNone(self._domain(host))
-        self.assertIsNone(self._domain(other))
-        self.assertEqual({host}, self._bindings())
         self.assertLessEqual(self.DISKS, set(os.listdir(self._dir(host))))
-        if not self.host_dirs.shared:
-            self.assertFalse(os.path.exists(self._dir(other)))
+        # a rollback does not wait for the destination
+        self._wait_for_assert(
+            functools.partial(self._assert_nothing_on, other),
+            max_retries=120)
+        self.assertEqual({host}, self._bindings())
         migration = self._migration()
         self.assertEqual({}, self._get_allocations_by_server_uuid(
             migration['uuid']))
+
+    def _assert_nothing_on(self, host):
+        self.assertIsNone(self._domain(host))
+        self.assertNotIn(host, self._bindings())
+        if not self.host_dirs.shared:
+            self.assertFalse(os.path.exists(self._dir(host)))
 
     def _migration(self):
         """The first migration of the server."""
