@@ -18,6 +18,7 @@ is told to fail, or to hold the guest in the middle of the move.
 
 from collections import abc
 import contextlib
+import enum
 import threading
 from urllib import parse
 
@@ -37,37 +38,54 @@ def _error(message: str, code: int) -> Exception:
         error_message=message, error_domain=fakelibvirt.VIR_FROM_QEMU)
 
 
+class _End(enum.Enum):
+    """What becomes of a move that stands still."""
+
+    GOES_ON = enum.auto()
+    ABORTED = enum.auto()
+    LOST = enum.auto()
+
+
 class _Held:
-    """A move that stands still until it is aborted, or told to go on."""
+    """A move that stands still until it comes to an end."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
-        self._running = False
-        self._aborted = False
-        self._released = False
+        self._hosts: tuple[str, ...] = ()
+        self._end: _End | None = None
 
-    def stand(self) -> bool:
-        """Stand still. Returns whether the move shall go on."""
+    def stand(self, *hosts: str) -> _End:
+        """Stand still.
+
+        :param hosts: those of its source and its destination
+        """
         with self._changed:
-            self._running = True
+            self._hosts = hosts
             self._changed.notify_all()
-            self._changed.wait_for(lambda: self._aborted or self._released)
-            return not self._aborted
+            self._changed.wait_for(lambda: self._end)
+            assert self._end
+            return self._end
+
+    def _come_to(self, end: _End) -> None:
+        with self._changed:
+            self._end = self._end or end
+            self._changed.notify_all()
 
     def abort(self) -> None:
-        with self._changed:
-            self._aborted = True
-            self._changed.notify_all()
+        self._come_to(_End.ABORTED)
 
     def release(self) -> None:
-        with self._changed:
-            self._released = True
-            self._changed.notify_all()
+        self._come_to(_End.GOES_ON)
+
+    def lose(self, host: str) -> None:
+        """Let it fail if the libvirt of this host has a part in it."""
+        if host in self._hosts:
+            self._come_to(_End.LOST)
 
     def wait_until_running(self) -> None:
         with self._changed:
             if not self._changed.wait_for(
-                    lambda: self._running, expect.TIMEOUT):
+                    lambda: self._hosts, expect.TIMEOUT):
                 raise expect.Unexpected(
                     'the copying of the guest\'s memory: not begun within '
                     f'{expect.TIMEOUT:.0f} s')
@@ -121,9 +139,13 @@ class Migrations(fixtures.Fixture):
             raise _error(
                 'internal error: the guest cannot be moved',
                 fakelibvirt.VIR_ERR_INTERNAL_ERROR)
+        host = parse.urlsplit(dconnuri).hostname
+        lost = host in self._unreachable
         if held := self._held.get(uuid):
             domain._job_type = fakelibvirt.VIR_DOMAIN_JOB_UNBOUNDED
-            if not held.stand():
+            end = held.stand(self._host(domain._connection), host)
+            lost = lost or end is _End.LOST
+            if end is _End.ABORTED:
                 domain._job_type = fakelibvirt.VIR_DOMAIN_JOB_CANCELLED
                 raise _error(
                     'operation aborted: migration out job: canceled by client',
@@ -134,8 +156,7 @@ class Migrations(fixtures.Fixture):
                 'operation failed: domain is not running',
                 fakelibvirt.VIR_ERR_OPERATION_FAILED)
         source = domain._connection
-        host = parse.urlsplit(dconnuri).hostname
-        if host in self._unreachable:
+        if lost:
             domain._job_type = fakelibvirt.VIR_DOMAIN_JOB_NONE
             raise _error(
                 'unable to connect to server',
@@ -148,6 +169,10 @@ class Migrations(fixtures.Fixture):
         assert uuid not in [
             left.UUIDString() for left in source._vms.values()]
         domain.complete_job()
+
+    def _host(self, connection: fakelibvirt.Connection) -> str:
+        return next(host for host, each in self._connections.items()
+                    if each is connection)
 
     def kill(self, host: str, uuid: str) -> None:
         """Let a guest die on a host, also one that moves."""
@@ -167,12 +192,10 @@ class Migrations(fixtures.Fixture):
 
     @contextlib.contextmanager
     def unreachable(self, host: str) -> abc.Iterator[None]:
-        """Let no guest move to a host.
-
-        No move is held any more.
-        """
+        """Let no guest move to a host, and moves from and to it fail."""
         self._unreachable.add(host)
-        self.release()
+        for held in self._held.values():
+            held.lose(host)
         try:
             yield
         finally:

@@ -36,7 +36,6 @@ BEYOND = {
     'revert-cross-cell-resize', 'rescued-with-kernel-and-ramdisk',
     'rescued-boot-from-volume', 'rescued-with-data-volume',
     'rescued-with-uefi', 'rescued-without-uefi',
-    'source-hypervisor-killed', 'source-hypervisor-restarted',
     'destination-disk-full', 'destination-disk-full-moving',
     'copy-broken-off',
     'source-compute-killed-copying', 'source-compute-killed-moving',

@@ -253,6 +253,17 @@ def test_unreachable_hypervisor_fails_moves_to_it(cloud, hosts, server):
     server.wait_for_migration('completed')
 
 
+def test_move_is_lost_with_the_hypervisor_of_its_source(cloud, hosts, server):
+    with cloud.migration_held(server.id) as migration:
+        server.live_migrate(hosts[1], LIVE_MIGRATE)
+        migration.wait_until_running()
+        with cloud.killed('libvirtd', hosts[0]):
+            pass
+        server.wait_for_migration('failed')
+    server.wait_for_status('ACTIVE')
+    assert places(cloud, server) == [GUEST, None]
+
+
 def test_guest_that_is_killed_does_not_move(cloud, hosts, server):
     with cloud.migration_held(server.id) as migration:
         server.live_migrate(hosts[1], LIVE_MIGRATE)
