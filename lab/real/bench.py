@@ -1,14 +1,4 @@
-# Licensed under the Apache License, Version 2.0 (the "License"); you may
-# not use this file except in compliance with the License. You may obtain
-# a copy of the License at
-#
-#      http://www.apache.org/licenses/LICENSE-2.0
-#
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
-# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
-# License for the specific language governing permissions and limitations
-# under the License.
+# SPDX-License-Identifier: Apache-2.0
 
 """How long a rescued guest is out while its host is emptied.
 
@@ -40,15 +30,14 @@ from openstack import exceptions
 from lab import expect
 from lab.real import cloud as real
 from lab.real import figures
-from lab.real import layout
 from lab.real import machine
 from lab.real import programs
-from lab.real import say
 from lab.real.services import common
 from lab.real.services import nova
 from lab.real import ticks
 from lab.real import topology
 from lab import server as servers
+from tool import console
 
 #: Ticks that a guest must show before and after what is measured.
 _SETTLED = 30
@@ -358,14 +347,14 @@ def _facts(
 def _step(text: str) -> abc.Iterator[None]:
     """Tell how a step goes.
 
-    :raises lab.real.layout.Problem: if it does not do what it should
+    :raises tool.console.Problem: if it does not do what it should
     """
-    with say.step(text):
+    with console.step(text):
         try:
             yield
         except (expect.Unexpected, exceptions.HttpException,
                 libvirt.libvirtError, subprocess.CalledProcessError) as exc:
-            raise layout.Problem(f'{text}: {exc}') from exc
+            raise console.Problem(f'{text}: {exc}') from exc
 
 
 @contextlib.contextmanager
@@ -375,7 +364,7 @@ def _rescued(
     """A server in rescue, of which both hosts have the images.
 
     :param flavor: id of a flavor with an ephemeral disk, which is filled
-    :raises lab.real.layout.Problem: if it does not do what it should
+    :raises tool.console.Problem: if it does not do what it should
     """
     source, *_ = hosts = cloud.hosts()[:2]
     which = 'a server with an ephemeral disk' if flavor else 'a server'
@@ -409,7 +398,7 @@ def _take_rounds(
 ) -> list[figures.Sample]:
     """Measure variants round after round, in another order each time.
 
-    :raises lab.real.layout.Problem: if one does not do what it should
+    :raises tool.console.Problem: if one does not do what it should
     """
     samples = []
     for number in range(1, rounds + 1):
@@ -422,7 +411,7 @@ def _take_rounds(
                 outage, pause, wall = seen
                 samples.append(
                     figures.Sample(name, number, outage, pause, wall))
-                say.console.print(
+                console.console.print(
                     f'{"":13}{figures.VARIANTS[name]}: outage {outage:.2f} '
                     f's, pause {pause:.2f} s, wall time {wall:.2f} s')
         variants.append(variants.pop(0))
@@ -442,20 +431,20 @@ def _tell(
              + ('shared storage' if lab.settings.shared
                 else 'local disks copied'))
     figures.plot(samples, title, where / f'{kind}.svg')
-    say.console.print(figures.table(samples))
+    console.console.print(figures.table(samples))
     for line in figures.words(found):
-        say.console.print(line)
-    say.console.print(f'Written: {written} and {kind}.svg')
+        console.console.print(line)
+    console.console.print(f'Written: {written} and {kind}.svg')
 
 
 def run(lab: common.Lab, rounds: int, cases: abc.Collection[str]) -> int:
     """Measure, and tell what came of it. Returns the exit code.
 
     :param cases: names of what to measure; all of figures.CASES if none
-    :raises lab.real.layout.Problem: if something does not do what it should
+    :raises tool.console.Problem: if something does not do what it should
     """
     if lab.settings.nova is None:
-        raise layout.Problem(
+        raise console.Problem(
             'the bench needs the series, and this lab runs the released '
             'Nova: end it with ./run lab down, and start one without --stock')
     with contextlib.ExitStack() as stack:

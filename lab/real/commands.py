@@ -1,14 +1,4 @@
-# Licensed under the Apache License, Version 2.0 (the "License"); you may
-# not use this file except in compliance with the License. You may obtain
-# a copy of the License at
-#
-#      http://www.apache.org/licenses/LICENSE-2.0
-#
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
-# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
-# License for the specific language governing permissions and limitations
-# under the License.
+# SPDX-License-Identifier: Apache-2.0
 
 """The commands of `./run lab`."""
 
@@ -35,12 +25,12 @@ from lab.real import images
 from lab.real import layout
 from lab.real import machine
 from lab.real import programs
-from lab.real import say
 from lab.real.services import common
 from lab.real import settings as lab_settings
 from lab.real import tempest
 from lab.real import topology
 from lab import scenarios
+from tool import console
 
 WHERE = layout.PROJECT
 
@@ -193,14 +183,14 @@ def _add_variants(command: argparse.ArgumentParser) -> None:
 def _locked() -> abc.Iterator[None]:
     """Keep other commands from changing the lab.
 
-    :raises lab.real.layout.Problem: if one does that now
+    :raises tool.console.Problem: if one does that now
     """
     WHERE.root.mkdir(exist_ok=True)
     with WHERE.lock.open('w') as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise layout.Problem(
+            raise console.Problem(
                 'another ./run lab is starting or ending the lab of this '
                 'checkout: wait until it is done.') from None
         yield
@@ -211,51 +201,51 @@ def _check_machine() -> None:
     # What oslo.privsep makes in the directory for temporary files.
     socket = WHERE.lab / 'tmp' / 'tmp12345678' / 'privsep.sock'
     if any(character.isspace() for character in str(socket)):
-        raise layout.Problem(
+        raise console.Problem(
             f'{WHERE.root} has a blank in its path: move this checkout.')
     if len(str(socket)) > _SOCKET_PATH:
-        raise layout.Problem(
+        raise console.Problem(
             f'{WHERE.root} is too long a path for sockets in it: move this '
             'checkout to a shorter one.')
     lines = pathlib.Path('/proc/meminfo').read_text().splitlines()
     memory = {line.split(':')[0]: int(line.split()[1]) * 1024
               for line in lines}['MemAvailable']
     if memory < _MEMORY:
-        raise layout.Problem(
+        raise console.Problem(
             f'the lab needs {_MEMORY // 2**30} GiB of free memory, and there '
             f'are {memory / 2**30:.1f}: end something else first.')
     disk = shutil.disk_usage(WHERE.root).free
     if disk < _DISK:
-        raise layout.Problem(
+        raise console.Problem(
             f'the lab needs {_DISK // 2**30} GiB of free disk space in '
             f'{WHERE.root}, and there are {disk / 2**30:.1f}: make room.')
 
 
 def _need_root() -> None:
     if os.geteuid():
-        raise layout.Problem(
+        raise console.Problem(
             'namespaces and bridges need root: run this with sudo.')
 
 
 def _need_lab() -> common.Lab:
     """The lab that runs.
 
-    :raises lab.real.layout.Problem: if there is none
+    :raises tool.console.Problem: if there is none
     """
     _need_root()
     if machine.pid(WHERE) is None:
-        raise layout.Problem('the lab is not up: start it with ./run lab up')
+        raise console.Problem('the lab is not up: start it with ./run lab up')
     return common.Lab(WHERE, lab_settings.Settings.load(WHERE))
 
 
 def _need_whole_lab() -> None:
     """Make sure that a lab runs, and came up to its end.
 
-    :raises lab.real.layout.Problem: if there is none
+    :raises tool.console.Problem: if there is none
     """
     _need_lab()
     if not WHERE.clouds.exists():
-        raise layout.Problem(
+        raise console.Problem(
             'the lab did not come up whole: end it with ./run lab down, and '
             'start another one with ./run lab up')
 
@@ -285,7 +275,7 @@ def _up(args: argparse.Namespace) -> int:
         signal.signal(number, _exit)
     with _locked():
         if machine.pid(WHERE) is not None:
-            raise layout.Problem(
+            raise console.Problem(
                 'the lab is up already: see ./run lab status, or end it with '
                 './run lab down')
         _check_machine()
@@ -296,15 +286,15 @@ def _up(args: argparse.Namespace) -> int:
             done = _start(args)
         finally:
             if not done and not args.keep:
-                with say.step('end what had been started'):
+                with console.step('end what had been started'):
                     _end()
     if not done:
-        say.console.print(
+        console.console.print(
             'The lab did not come up; its logs are there: ./run lab logs\n'
             'Start it again with ./run lab up, or with --keep to look into '
             'what runs.')
         return 1
-    say.console.print(
+    console.console.print(
         f'The lab is up, {time.monotonic() - begun:.0f} s after it was asked '
         'for. Next:\n'
         '  ./run lab run           the scenarios, on it\n'
@@ -321,16 +311,16 @@ def _start(args: argparse.Namespace) -> bool:
     nova = None
     if not args.stock:
         subprocess.run(
-            [sys.executable, '-m', 'series', 'build'], check=True)
+            [sys.executable, '-m', 'tool', 'build'], check=True)
         nova = str(layout.ROOT / 'build' / 'nova')
     settings = lab_settings.draw(nova, args.shared, args.extras)
     settings.save(WHERE)
     lab = common.Lab(WHERE, settings)
-    with say.step('make guest images'):
+    with console.step('make guest images'):
         images.build(WHERE.cache)
-    with say.step('draw passwords and write configuration'):
+    with console.step('draw passwords and write configuration'):
         bringup.prepare(lab)
-    with say.step('make hosts and networks'):
+    with console.step('make hosts and networks'):
         machine.start(WHERE)
     return _inside('up') == 0
 
@@ -339,7 +329,7 @@ def _down(args: argparse.Namespace) -> int:
     _need_root()
     with _locked():
         ran = machine.pid(WHERE) is not None
-        with say.step('end the lab' if ran else 'remove what a lab left'):
+        with console.step('end the lab' if ran else 'remove what a lab left'):
             _end()
         if args.purge:
             shutil.rmtree(WHERE.root)
@@ -352,11 +342,11 @@ def _status(args: argparse.Namespace) -> int:
     packages = ('keystone', 'glance', 'openstack-placement', 'neutron')
     versions = ', '.join(
         f'{name} {importlib.metadata.version(name)}' for name in packages)
-    say.console.print(
+    console.console.print(
         f'nova {importlib.metadata.version("nova")}, {nova}; {versions}\n'
         f'{topology.CONTROLLER.name}: {topology.CONTROLLER.address}')
     for compute in topology.COMPUTES:
-        say.console.print(
+        console.console.print(
             f'{compute.name}: {compute.address}, in {compute.cell}')
     shown = rich.table.Table('service', 'host', 'state', 'since')
     states = programs.Supervisor(WHERE).states()
@@ -369,7 +359,7 @@ def _status(args: argparse.Namespace) -> int:
             program.name, program.host or 'this machine',
             state['statename'].lower(),
             f'{state["now"] - state["start"]} s' if runs else '')
-    say.console.print(shown)
+    console.console.print(shown)
     return 0 if good else 1
 
 
@@ -387,7 +377,7 @@ def _logs(args: argparse.Namespace) -> int:
         print('\n'.join(names))
         return 0
     if args.name not in names:
-        raise layout.Problem(
+        raise console.Problem(
             f'there is no log of {args.name!r}: ./run lab logs names all.')
     path = programs.log(WHERE, args.name)
     os.execvp('tail', ['tail', *(['--follow'] if args.follow else []),
@@ -435,9 +425,9 @@ def _smoke(args: argparse.Namespace) -> int:
     try:
         code = _inside('run', 'live-migrate-rescued')
     finally:
-        with _locked(), say.step('end the lab'):
+        with _locked(), console.step('end the lab'):
             _end()
-    with say.step('nothing of it is left'):
+    with console.step('nothing of it is left'):
         _check_nothing_left(interfaces)
     return code
 
@@ -446,7 +436,7 @@ def _check_nothing_left(interfaces: set[str]) -> None:
     """Make sure that a lab has left nothing but what it may.
 
     :param interfaces: names of the machine's interfaces before the lab
-    :raises lab.real.layout.Problem: if something is left
+    :raises tool.console.Problem: if something is left
     """
     left = [
         f'interface {name}'
@@ -460,7 +450,7 @@ def _check_nothing_left(interfaces: set[str]) -> None:
         for path in pathlib.Path('/proc').glob('[0-9]*/cmdline')
         if f'{WHERE.lab}/' in _read(path)]
     if left or WHERE.lab.exists():
-        raise layout.Problem(
+        raise console.Problem(
             'the lab has left behind: ' + ', '.join(left or [str(WHERE.lab)]))
 
 
@@ -483,10 +473,10 @@ def main(argv: abc.Sequence[str]) -> int:
     try:
         return args.call(args)
     except scenarios.Unknown as exc:
-        say.problem(exc)
+        console.problem('lab', exc)
         return 2
-    except (layout.Problem, images.CannotBuild) as exc:
-        return say.problem(exc)
+    except (console.Problem, images.CannotBuild) as exc:
+        return console.problem('lab', exc)
     except subprocess.CalledProcessError as exc:
         return exc.returncode
     except KeyboardInterrupt:

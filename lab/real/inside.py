@@ -1,14 +1,4 @@
-# Licensed under the Apache License, Version 2.0 (the "License"); you may
-# not use this file except in compliance with the License. You may obtain
-# a copy of the License at
-#
-#      http://www.apache.org/licenses/LICENSE-2.0
-#
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
-# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
-# License for the specific language governing permissions and limitations
-# under the License.
+# SPDX-License-Identifier: Apache-2.0
 
 """What of the lab's commands runs on its controller.
 
@@ -28,23 +18,23 @@ from lab.real import bringup
 from lab.real import cloud
 from lab.real import images
 from lab.real import layout
-from lab.real import say
 from lab.real.services import common
 from lab.real import settings
 from lab import runner
 from lab import scenarios
+from tool import console
 
 
 def _up(lab: common.Lab, arguments: abc.Sequence[str]) -> int:
     bringup.bring_up(
-        lab, images.Images.inside(lab.where.images), say.step)
+        lab, images.Images.inside(lab.where.images), console.step)
     return 0
 
 
 def _run(lab: common.Lab, names: abc.Sequence[str]) -> int:
     return runner.play(
         scenarios.choose(names, scenarios.load(), './run lab run'),
-        functools.partial(cloud.RealCloud, lab), say.console)
+        functools.partial(cloud.RealCloud, lab), console.console)
 
 
 def _bench(lab: common.Lab, arguments: abc.Sequence[str]) -> int:
@@ -60,9 +50,9 @@ def main(argv: abc.Sequence[str]) -> int:
     lab = common.Lab(where, settings.Settings.load(where))
     try:
         return _COMMANDS[argv[0]](lab, argv[1:])
-    except (layout.Problem, exceptions.SDKException, xmlrpc.client.Fault,
+    except (console.Problem, exceptions.SDKException, xmlrpc.client.Fault,
             subprocess.CalledProcessError, OSError) as exc:
-        return say.problem(exc)
+        return console.problem('lab', exc)
     except KeyboardInterrupt:
         return 130
 

@@ -1,14 +1,4 @@
-# Licensed under the Apache License, Version 2.0 (the "License"); you may
-# not use this file except in compliance with the License. You may obtain
-# a copy of the License at
-#
-#      http://www.apache.org/licenses/LICENSE-2.0
-#
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
-# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
-# License for the specific language governing permissions and limitations
-# under the License.
+# SPDX-License-Identifier: Apache-2.0
 
 """The namespaces that the lab lives in, and how to get into them.
 
@@ -28,6 +18,7 @@ import time
 
 from lab.real import layout
 from lab.real import topology
+from tool import console
 
 #: In the lab's own mount namespace: the namespaces of its hosts.
 _NAMESPACES = pathlib.Path('/run/lab')
@@ -94,7 +85,7 @@ def processes(host: str) -> abc.Iterator[pathlib.Path]:
 def start(where: layout.Layout) -> None:
     """Make the namespaces and start the supervisor in them.
 
-    :raises lab.real.layout.Problem: if the machine does not allow it
+    :raises tool.console.Problem: if the machine does not allow it
     """
     log = where.logs / 'machine.log'
     ready = where.run / 'ready'
@@ -109,7 +100,7 @@ def start(where: layout.Layout) -> None:
     # While it becomes the supervisor it is not to be found.
     while not ready.exists() or pid(where) is None:
         if outer.poll() is not None:
-            raise layout.Problem(
+            raise console.Problem(
                 'the namespaces of the lab could not be made: '
                 f'{_last_line(log)}. They need root and a kernel with '
                 'namespaces, veth and bridges.')

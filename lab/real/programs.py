@@ -1,14 +1,4 @@
-# Licensed under the Apache License, Version 2.0 (the "License"); you may
-# not use this file except in compliance with the License. You may obtain
-# a copy of the License at
-#
-#      http://www.apache.org/licenses/LICENSE-2.0
-#
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
-# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
-# License for the specific language governing permissions and limitations
-# under the License.
+# SPDX-License-Identifier: Apache-2.0
 
 """The processes of the lab and their supervisor.
 
@@ -35,6 +25,7 @@ from supervisor import xmlrpc as supervisor_xmlrpc
 from lab import expect
 from lab.real import layout
 from lab.real import machine
+from tool import console
 
 #: Seconds between two looks at a program.
 _INTERVAL = 0.1
@@ -57,7 +48,7 @@ class Program:
     patience: int = 10
 
 
-class NotReady(layout.Problem):
+class NotReady(console.Problem):
     """A program did not come up."""
 
 

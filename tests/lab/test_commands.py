@@ -1,14 +1,4 @@
-# Licensed under the Apache License, Version 2.0 (the "License"); you may
-# not use this file except in compliance with the License. You may obtain
-# a copy of the License at
-#
-#      http://www.apache.org/licenses/LICENSE-2.0
-#
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
-# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
-# License for the specific language governing permissions and limitations
-# under the License.
+# SPDX-License-Identifier: Apache-2.0
 
 """The lab's commands, up to where a lab begins."""
 
@@ -23,6 +13,7 @@ import pytest
 from lab.real import commands
 from lab.real import layout
 from lab.real import machine
+from tool import console
 
 
 @pytest.fixture(autouse=True)
@@ -173,14 +164,14 @@ def naming(where):
 def test_what_is_left_is_told(where):
     interfaces = set(os.listdir('/sys/class/net'))
     commands._check_nothing_left(interfaces)
-    with pytest.raises(layout.Problem, match='interface lo'):
+    with pytest.raises(console.Problem, match='interface lo'):
         commands._check_nothing_left(interfaces - {'lo'})
     where.lab.mkdir(parents=True)
-    with pytest.raises(layout.Problem, match=str(where.lab)):
+    with pytest.raises(console.Problem, match=str(where.lab)):
         commands._check_nothing_left(interfaces)
     where.lab.rmdir()
     with naming(where) as process:
-        with pytest.raises(layout.Problem, match=f'process {process.pid}'):
+        with pytest.raises(console.Problem, match=f'process {process.pid}'):
             commands._check_nothing_left(interfaces)
 
 

@@ -1,14 +1,4 @@
-# Licensed under the Apache License, Version 2.0 (the "License"); you may
-# not use this file except in compliance with the License. You may obtain
-# a copy of the License at
-#
-#      http://www.apache.org/licenses/LICENSE-2.0
-#
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
-# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
-# License for the specific language governing permissions and limitations
-# under the License.
+# SPDX-License-Identifier: Apache-2.0
 
 """The files that the lab starts from, and its supervisor."""
 
@@ -33,6 +23,7 @@ from lab.real.services import infrastructure
 from lab.real.services import nova
 from lab.real import settings
 from lab.real import topology
+from tool import console
 
 
 def test_settings_are_drawn_anew_and_come_back(tmp_path):
@@ -212,5 +203,5 @@ def test_modules_of_ceph_are_for_this_python(
         assert {path.name for path in seen.iterdir()} == {
             f'rados{suffix}', f'rbd{suffix}'}
     else:
-        with pytest.raises(layout.Problem, match='rados'):
+        with pytest.raises(console.Problem, match='rados'):
             ceph.link_modules(lab)

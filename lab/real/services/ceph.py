@@ -1,14 +1,4 @@
-# Licensed under the Apache License, Version 2.0 (the "License"); you may
-# not use this file except in compliance with the License. You may obtain
-# a copy of the License at
-#
-#      http://www.apache.org/licenses/LICENSE-2.0
-#
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
-# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
-# License for the specific language governing permissions and limitations
-# under the License.
+# SPDX-License-Identifier: Apache-2.0
 
 """Ceph: a monitor, a manager and one OSD, for the disks of servers.
 
@@ -22,11 +12,11 @@ import json
 import pathlib
 import subprocess
 
-from lab.real import layout
 from lab.real import oslo
 from lab.real import programs
 from lab.real.services import common
 from lab.real import topology
+from tool import console
 
 #: The cell whose hosts have the disks of their guests in it.
 CELL = topology.CELLS[0]
@@ -153,7 +143,7 @@ def _section(account: str) -> dict[str, object]:
 def link_modules(lab: common.Lab) -> None:
     """Let Python see Ceph's modules of the system, and no others.
 
-    :raises lab.real.layout.Problem: if they are for another Python
+    :raises tool.console.Problem: if they are for another Python
     """
     for name in ('rados', 'rbd'):
         for suffix in importlib.machinery.EXTENSION_SUFFIXES:
@@ -162,7 +152,7 @@ def link_modules(lab: common.Lab) -> None:
                 _data(lab, 'python').joinpath(module.name).symlink_to(module)
                 break
         else:
-            raise layout.Problem(
+            raise console.Problem(
                 f"the lab's Python cannot use the module {name} of the "
                 'system, which is for Debian\'s own: see that it is the '
                 'first python3.11 in PATH, then remove .tox/ and run this '
@@ -213,7 +203,7 @@ def _has_room(lab: common.Lab) -> bool:
 def start(lab: common.Lab, supervisor: programs.Supervisor) -> None:
     """Start Ceph, make the pools, and give libvirt the key to them.
 
-    :raises lab.real.layout.Problem: if it does not come up
+    :raises tool.console.Problem: if it does not come up
     """
     if not enabled(lab):
         return

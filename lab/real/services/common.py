@@ -1,14 +1,4 @@
-# Licensed under the Apache License, Version 2.0 (the "License"); you may
-# not use this file except in compliance with the License. You may obtain
-# a copy of the License at
-#
-#      http://www.apache.org/licenses/LICENSE-2.0
-#
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
-# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
-# License for the specific language governing permissions and limitations
-# under the License.
+# SPDX-License-Identifier: Apache-2.0
 
 """What the services of the lab share."""
 
@@ -27,12 +17,13 @@ from lab.real import machine
 from lab.real import oslo
 from lab.real import settings as lab_settings
 from lab.real import topology
+from tool import console
 
 REGION = 'lab'
 CONTROLLER = topology.CONTROLLER.address
 
 
-class Failed(layout.Problem):
+class Failed(console.Problem):
     """A command that prepares a service failed."""
 
 

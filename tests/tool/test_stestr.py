@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""Running tests with stestr, tried on a tree with a few of its own."""
+
+import pytest
+
+from tool import stestr
+from tool import touched
+
+TESTS = '''
+import os
+import unittest
+
+
+class Cases(unittest.TestCase):
+    def test_passes(self):
+        pass
+
+    def test_fails(self):
+        self.assertEqual(1, 2, 'one is not two')
+
+    def test_raises(self):
+        raise RuntimeError('broken')
+
+    @unittest.skip('not here')
+    def test_is_skipped(self):
+        pass
+
+    @unittest.expectedFailure
+    def test_is_known_to_fail(self):
+        self.fail()
+
+    @unittest.expectedFailure
+    def test_passes_unexpectedly(self):
+        pass
+'''
+
+CLEAN = '''
+import unittest
+
+
+class Clean(unittest.TestCase):
+    def test_one(self):
+        pass
+
+    def test_two(self):
+        pass
+'''
+
+DIES = '''
+import os
+import unittest
+
+
+class Dies(unittest.TestCase):
+    def test_dies(self):
+        os._exit(7)
+'''
+
+HANGS = '''
+import threading
+import unittest
+
+
+class Hangs(unittest.TestCase):
+    def test_hangs(self):
+        threading.Event().wait()
+'''
+
+
+@pytest.fixture
+def nova(tmp_path):
+    home = tmp_path / 'nova/tests/unit/virt'
+    home.mkdir(parents=True)
+    for package in (home, *list(home.parents)[:3]):
+        (package / '__init__.py').touch()
+    (home / 'test_cases.py').write_text(TESTS)
+    (home / 'test_clean.py').write_text(CLEAN)
+    return tmp_path
+
+
+def _run(tree, *modules, **kwargs):
+    names = [f'nova.tests.unit.virt.{name}' for name in modules]
+    return stestr.run(
+        tree, 'unit', 'title', regexes=touched.regexes(names), **kwargs
+    )
+
+
+def test_each_test_has_its_status(nova):
+    outcome = _run(nova, 'test_cases')
+    assert {
+        name.rpartition('.')[2]: status
+        for name, status in outcome.status.items()
+    } == {
+        'test_passes': 'passed',
+        'test_fails': 'failed',
+        'test_raises': 'failed',
+        'test_is_skipped': 'skipped',
+        'test_is_known_to_fail': 'passed',
+        'test_passes_unexpectedly': 'failed',
+    }
+    assert not outcome.good
+    text = outcome.details['nova.tests.unit.virt.test_cases.Cases.test_fails']
+    assert 'one is not two' in text
+
+
+def test_failures_are_named_as_they_happen(nova, capsys):
+    _run(nova, 'test_cases')
+    assert 'FAILED nova.tests.unit.virt.test_cases.Cases.test_raises' in (
+        capsys.readouterr().out
+    )
+
+
+def test_a_run_without_failures_is_good(nova):
+    outcome = _run(nova, 'test_clean', below='nova/tests/unit/virt')
+    assert outcome.good
+    assert outcome.count('passed') == 2
+    assert outcome.died is None
+
+
+def test_tests_can_be_chosen_by_their_ids(nova):
+    names = stestr.ids(nova, 'unit')
+    assert len(names) == 8
+    one = [name for name in names if name.endswith('test_one')]
+    outcome = stestr.run(nova, 'unit', 'title', only=one)
+    assert list(outcome.status) == one
+
+
+def test_a_run_of_nothing_is_not_good(nova):
+    outcome = _run(nova, 'test_none')
+    assert not outcome.good
+    assert 'after 0 tests' in outcome.died
+
+
+def test_a_module_that_cannot_be_imported_is_not_passed_over(nova):
+    (nova / 'nova/tests/unit/virt/test_bad.py').write_text('import nothing_\n')
+    outcome = _run(nova, 'test_clean')
+    assert not outcome.good
+    assert 'nothing_' in outcome.died
+    with pytest.raises(RuntimeError, match='nothing_'):
+        stestr.ids(nova, 'unit')
+
+
+def test_a_worker_that_dies_is_not_passed_over(nova):
+    (nova / 'nova/tests/unit/virt/test_dies.py').write_text(DIES)
+    outcome = _run(nova, 'test_dies', 'test_clean')
+    assert not outcome.good
+
+
+def test_a_run_that_hangs_is_ended(nova, monkeypatch):
+    monkeypatch.setattr(stestr, '_STUCK', 5)
+    (nova / 'nova/tests/unit/virt/test_hangs.py').write_text(HANGS)
+    outcome = _run(nova, 'test_hangs', 'test_clean')
+    hanging = 'nova.tests.unit.virt.test_hangs.Hangs.test_hangs'
+    assert [
+        name for name, status in outcome.status.items() if status == 'failed'
+    ] == [hanging]
+    assert outcome.count('passed') == 2
+    assert 'no test has started or ended for 5 s' in outcome.died
+    assert not outcome.good
+
+
+def test_the_users_own_settings_do_not_reach_the_tests(monkeypatch, tmp_path):
+    monkeypatch.setenv('OS_CLOUD', 'mine')
+    monkeypatch.setenv('PYTHONPATH', '/mine')
+    env = stestr.environment(tmp_path)
+    assert 'OS_CLOUD' not in env
+    assert env['PYTHONPATH'] == str(tmp_path)
+    assert env['OS_NOVA_DISABLE_EVENTLET_PATCHING'] == 'False'

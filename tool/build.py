@@ -1,0 +1,233 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""Builds the patched tree: the base, and one commit for each patch."""
+
+import contextlib
+import os
+import pathlib
+import shutil
+import subprocess
+
+from tool import base as pin
+from tool import console
+from tool.console import Problem
+from tool import git
+from tool import refresh
+from tool import stack
+
+BRANCH = 'series'
+
+# The commit that the last build or refresh left: what lies beyond it in the
+# tree is work that is nowhere else.
+BUILT = 'refs/series/built'
+
+# Dates of the base commit, so that its id is always the same.
+_BASE_DATE = '1262304000 +0000'
+
+# What test runs leave in the tree, where it is no one's work.
+_EXCLUDED = '__pycache__/\n*.pyc\n/.stestr/\n/.coverage*\n/instances/\n'
+
+
+def _base_message(base):
+    return f'{base.title}\n\nsha256: {base.sha256}\n'
+
+
+def _unpack(layout, base, into):
+    """Makes a repository of one commit from the source archive."""
+    archive = pin.archive(layout, base)
+    into.mkdir()
+    subprocess.run(
+        ['tar', '--extract', '--gzip', '--no-same-owner', '--file',
+         str(archive), '--strip-components=1', '--directory', str(into)],
+        check=True,
+    )
+    repo = git.Git(into)
+    repo('-c', f'init.defaultBranch={BRANCH}', 'init', '--quiet')
+    (into / '.git' / 'info').mkdir(exist_ok=True)
+    (into / '.git' / 'info' / 'exclude').write_text(_EXCLUDED)
+    for name, value in (
+        ('core.autocrlf', 'false'),
+        ('commit.gpgSign', 'false'),
+        ('gc.auto', '0'),
+    ):
+        repo('config', name, value)
+    repo('add', '--all', '--force')
+    repo(
+        'commit', '--quiet', '--cleanup=verbatim', '--file=-',
+        stdin=_base_message(base).encode(),
+        env={'GIT_AUTHOR_DATE': _BASE_DATE, 'GIT_COMMITTER_DATE': _BASE_DATE},
+    )
+    repo('tag', 'base')
+    return repo
+
+
+def _is_of(repo, base):
+    """Whether a tree stands on that release."""
+    done = repo.run('log', '-1', '--format=%B', 'refs/tags/base')
+    return done.stdout.decode().strip() == _base_message(base).strip()
+
+
+def work_in(repo):
+    """What work a tree holds that patches/ may not have, None if none."""
+    branch = repo.branch()
+    if branch != BRANCH:
+        return f'is not on its branch "{BRANCH}"'
+    if not repo.clean():
+        return 'has changes that are not committed'
+    if repo.commit('HEAD') != repo.commit(BUILT):
+        return 'has commits that are not in patches/'
+    return None
+
+
+def _move(repo, head):
+    """Moves the tree, which holds no work of its own, to a commit.
+
+    A note of it lies in the repository meanwhile: if the process dies, the
+    next build moves the tree anew.
+    """
+    moving = pathlib.Path(repo.tree) / '.git' / 'series-moving'
+    moving.touch()
+    repo('checkout', '--quiet', '--force', '-B', BRANCH, head)
+    repo('update-ref', BUILT, head)
+    moving.unlink()
+
+
+def _heal(repo):
+    """Ends what a build began that died while it changed the tree.
+
+    :returns: whether there was such a one
+    """
+    home = pathlib.Path(repo.tree) / '.git'
+    if not (home / 'series-moving').exists():
+        return False
+    (home / 'index.lock').unlink(missing_ok=True)
+    _discard(repo)
+    return True
+
+
+def _discard(repo):
+    """Makes the files of a tree those of its last commit."""
+    repo('reset', '--quiet', '--hard')
+    repo('clean', '--quiet', '--force', '-d')
+
+
+def _leave_to_mend(layout, repo, failure):
+    """Makes the tree in which the patch that does not apply is mended.
+
+    If it is already there it stays as it is, with what was mended so far.
+
+    :returns: the Problem to raise
+    """
+    mend = git.Git(layout.mend)
+    if not layout.mend.exists():
+        _make_mend(layout, repo, failure)
+    elif mend.commit(BUILT) != failure.parent:
+        return Problem(
+            f'patches/{failure.name} does not apply, and '
+            f'{layout.shown(layout.mend)} is there from mending another '
+            'patch: delete that directory and run this again.'
+        )
+    where = '\n'.join(f'  {text}' for text in failure.where)
+    patch = os.path.relpath(layout.patches / failure.name, layout.mend)
+    return Problem(
+        f'patches/{failure.name} does not apply:\n{where}\n'
+        'The tree before it, to mend it in (its additions are there):\n'
+        f'  cd {layout.shown(layout.mend)} && git apply --reject {patch}\n'
+        'Then work in what the .rej files hold, delete them, git add -A, '
+        'git commit, and in this directory: ./run refresh --mend'
+    )
+
+
+def _make_mend(layout, repo, failure):
+    """Makes the tree before a patch, with the additions of the patch."""
+    it = stack.load(layout, failure.name)
+    new = layout.build / 'mend.new'
+    shutil.rmtree(new, ignore_errors=True)
+    # A clone of its own: the repository it comes from may be gone soon.
+    repo('clone', '--quiet', '--no-checkout', str(repo.tree), str(new))
+    mend = git.Git(new)
+    mend('checkout', '--quiet', '-B', BRANCH, failure.parent)
+    mend('update-ref', BUILT, failure.parent)
+    (new / '.git' / 'info' / 'exclude').write_text(_EXCLUDED)
+    (new / '.git' / 'MERGE_MSG').write_text(it.message)
+    for path in it.adds:
+        (new / path).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(layout.root / path, new / path, follow_symlinks=False)
+    os.rename(new, layout.mend)
+
+
+def build(layout, force=False):
+    """Makes the patched tree, or brings it up to what patches/ says.
+
+    :param force: discard what the tree holds that patches/ has not
+    :returns: the id of the last commit
+    :raises Problem: if it cannot be built; the tree is then as it was
+    """
+    with layout.locked():
+        base = pin.read(layout)
+        if not (layout.tree / '.git').exists():
+            pin.archive(layout, base)
+        with console.step(f'Building {layout.shown(layout.tree)}') as said:
+            said.append(_build(layout, base, force))
+    return git.Git(layout.tree).commit('HEAD')
+
+
+def _build(layout, base, force):
+    """See build.
+
+    :returns: what was done, in one line
+    """
+    refresh.finish(layout)
+    fresh = layout.build / 'nova.new'
+    old = layout.build / 'nova.old'
+    for left in (fresh, old):
+        shutil.rmtree(left, ignore_errors=True)
+    repo = git.Git(layout.tree)
+    work, usable = None, False
+    if (layout.tree / '.git').exists():
+        work = None if _heal(repo) else work_in(repo)
+        usable = _is_of(repo, base)
+    elif layout.tree.exists():
+        work = 'is not a git tree'
+    if not usable:
+        if work and not force:
+            raise _refusal(layout, work)
+        repo = _unpack(layout, base, fresh)
+    try:
+        head, count = _series(layout, repo)
+        text = f'{layout.shown(layout.tree)}: {base.title}, {count} commits'
+        if usable:
+            if repo.commit(BUILT) == head and not (work and force):
+                return f'{text}; it {work}' if work else f'{text}, up to date'
+            if work and not force:
+                raise _refusal(layout, work)
+            if work:
+                text += f' (was at {repo.commit("HEAD")[:12]})'
+                _discard(repo)
+        _move(repo, head)
+        if not usable:
+            with contextlib.suppress(FileNotFoundError):
+                os.rename(layout.tree, old)
+            os.rename(fresh, layout.tree)
+        return text
+    finally:
+        for left in (fresh, old):
+            shutil.rmtree(left, ignore_errors=True)
+
+
+def _refusal(layout, work):
+    return Problem(
+        f'{layout.shown(layout.tree)} {work}, and a build would destroy '
+        'that: take it back into patches/ with ./run refresh, or discard it '
+        'with ./run build --force.'
+    )
+
+
+def _series(layout, repo):
+    """Id of the last commit of the series, and how many they are."""
+    base = repo.commit('refs/tags/base')
+    try:
+        made = stack.make_commits(repo, layout, base)
+    except stack.DoesNotApply as failure:
+        raise _leave_to_mend(layout, repo, failure) from None
+    return (made[-1].commit if made else base), len(made)

@@ -1,0 +1,342 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""Takes the commits of the tree back into patches/ and the overlay."""
+
+import os
+import pathlib
+import shutil
+import stat
+
+from tool import build
+from tool.console import Problem
+from tool import git
+from tool.layout import Layout
+from tool.layout import OVERLAY_ROOTS
+from tool import patch
+from tool import stack
+
+_COMMENT = '# The order of the patches, one file name a line.\n'
+
+# Says, in the staging directory, that all is there, and by which commit.
+_READY = 'ready'
+
+_DIFF = (
+    'diff-tree', '--patch', '--full-index', '--binary', '--no-renames',
+    '--no-color', '--no-ext-diff', '--no-textconv', '--unified=3',
+    '--inter-hunk-context=0', '--diff-algorithm=myers', '--indent-heuristic',
+    '--src-prefix=a/', '--dst-prefix=b/', '--no-relative', '-O/dev/null',
+)
+
+
+def _changes(repo, commit):
+    """What a commit changes: (status letter, new mode, blob, path) each."""
+    out = repo(
+        'diff-tree', '-r', '-z', '--raw', '--no-renames', '--no-commit-id',
+        commit,
+    ).split('\0')
+    for head, path in zip(out[::2], out[1::2]):
+        _, mode, _, blob, status = head.split(' ')
+        yield status[0], mode, blob, path
+
+
+def _put(repo, file, mode, blob):
+    """Writes a blob to a file, as a link or executable as its mode says."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    data = repo.raw('cat-file', 'blob', blob)
+    if mode == '120000':
+        os.symlink(os.fsdecode(data), file)
+    else:
+        file.write_bytes(data)
+        file.chmod(0o755 if mode == '100755' else 0o644)
+
+
+def _take(repo, staging, commit, taken):
+    """Makes the patch of a commit and puts its additions into staging.
+
+    :param taken: paths that are in the overlay already; added to
+    :raises Problem: if the commit cannot be in the series
+    """
+    shown = repo('log', '-1', '--format=%h "%s"', commit)
+    message = repo('log', '-1', '--format=%B', commit)
+    why = patch.message_problem(patch.tidy(message).strip('\n'))
+    if why:
+        raise Problem(f'Commit {shown} cannot be taken: {why}.')
+    adds, edited = [], []
+    for status, mode, blob, path in _changes(repo, commit):
+        if mode == '160000' or '\n' in path:
+            raise Problem(f'Commit {shown} cannot be taken: its {path!r}.')
+        # A name can be in the overlay once: a file that comes back after
+        # it went stays in the patch.
+        if status != 'A' or path in taken:
+            edited.append(path)
+            continue
+        if not stack.in_overlay(path):
+            raise Problem(
+                f'Commit {shown} cannot be taken: it adds {path}, which is '
+                'outside the directories of the overlay '
+                f'({", ".join(OVERLAY_ROOTS)}).'
+            )
+        _put(repo, staging.root / path, mode, blob)
+        adds.append(path)
+        taken.add(path)
+    edits = b''
+    if edited:
+        edits = repo.raw(
+            *_DIFF, '--no-commit-id', '-r', commit, '--',
+            *(f':(literal){path}' for path in edited),
+        )
+    return patch.Patch(
+        message=patch.tidy(message),
+        date=int(repo('log', '-1', '--format=%at', commit)),
+        adds=tuple(adds),
+        edits=edits,
+    )
+
+
+def _additions(layout):
+    """Paths of all additions that the patches name."""
+    return {
+        path
+        for name in stack.names(layout)
+        for path in stack.load(layout, name).adds
+    }
+
+
+def _comments(layout):
+    """The comment lines that patches/series starts with."""
+    try:
+        lines = (layout.patches / stack.SERIES).read_text().splitlines(True)
+    except FileNotFoundError:
+        return _COMMENT
+    kept = []
+    for line in lines:
+        if not line.startswith('#'):
+            break
+        kept.append(line)
+    return ''.join(kept)
+
+
+def _stage(layout, repo, commits, rest):
+    """Puts the series as it is to be into the staging directory.
+
+    :param commits: ids of the commits to make patches of
+    :param rest: names of the patches that follow, which stay as they are
+    """
+    staging = Layout(layout.staging)
+    staging.patches.mkdir(parents=True)
+    taken = set()
+    patches = [_take(repo, staging, commit, taken) for commit in commits]
+    for name in rest:
+        it = stack.load(layout, name)
+        for path in it.adds:
+            if path in taken:
+                raise Problem(f'patches/{name} adds {path} a second time.')
+            (staging.root / path).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(
+                layout.root / path, staging.root / path,
+                follow_symlinks=False,
+            )
+        patches.append(it)
+    names = []
+    for number, it in enumerate(patches, 1):
+        names.append(patch.file_name(number, it.subject))
+        (staging.patches / names[-1]).write_bytes(patch.write(it))
+    (staging.patches / stack.SERIES).write_text(
+        _comments(layout) + ''.join(f'{name}\n' for name in names)
+    )
+    return staging
+
+
+def _prove(repo, staging, base, commits):
+    """Makes commits of what is staged: they must be those it came from.
+
+    :returns: the id of the last commit made
+    """
+    made = stack.make_commits(repo, staging, base, limit=len(commits))
+    for theirs, ours in zip(commits, made, strict=True):
+        if stack.tree_of(repo, theirs) != stack.tree_of(repo, ours.commit):
+            shown = repo('log', '-1', '--format=%h "%s"', theirs)
+            raise Problem(f'Commit {shown} does not survive the way back.')
+    return made[-1].commit if made else base
+
+
+def _files(root, roots):
+    """Paths of the files below some directories of a root."""
+    return {
+        str((pathlib.Path(where) / name).relative_to(root))
+        for top in roots
+        for where, subdirectories, names in os.walk(root / top)
+        for name in names + [
+            sub for sub in subdirectories
+            if (pathlib.Path(where) / sub).is_symlink()
+        ]
+    }
+
+
+def _same(one, other):
+    """Whether two files are the same in kind, mode and content."""
+    if not os.path.lexists(other):
+        return False
+    if one.is_symlink() or other.is_symlink():
+        return (
+            one.is_symlink() and other.is_symlink()
+            and os.readlink(one) == os.readlink(other)
+        )
+    executable = stat.S_IXUSR
+    return (
+        (one.stat().st_mode ^ other.stat().st_mode) & executable == 0
+        and one.read_bytes() == other.read_bytes()
+    )
+
+
+def _swap(layout, staging):
+    """Makes patches/ and the overlay what is staged.
+
+    Files of the overlay that no patch names stay: they are not refresh's.
+
+    :returns: what changed, one line for each file
+    """
+    changed = []
+    wanted = _files(staging.root, ('patches', *OVERLAY_ROOTS))
+    gone = set()
+    for line in (staging.root / _READY).read_text().splitlines()[1:]:
+        if line not in wanted and os.path.lexists(layout.root / line):
+            gone.add(line)
+    for path in sorted(wanted | gone):
+        ours, theirs = layout.root / path, staging.root / path
+        if path in gone:
+            ours.unlink()
+            changed.append(f'removed  {path}')
+            for above in ours.relative_to(layout.root).parents:
+                try:
+                    (layout.root / above).rmdir()
+                except OSError:
+                    break
+    for path in sorted(wanted):
+        ours, theirs = layout.root / path, staging.root / path
+        if _same(theirs, ours):
+            continue
+        word = 'changed' if os.path.lexists(ours) else 'new    '
+        changed.append(f'{word}  {path}')
+        ours.parent.mkdir(parents=True, exist_ok=True)
+        new = ours.with_name(f'.{ours.name}.new')
+        new.unlink(missing_ok=True)
+        shutil.copy2(theirs, new, follow_symlinks=False)
+        os.replace(new, ours)
+    return changed
+
+
+def finish(layout):
+    """Ends a refresh: what is staged, if it is whole, takes its place.
+
+    Called by the refresh itself, and by what comes after one that died.
+
+    :returns: what changed, one line for each file
+    """
+    staging = Layout(layout.staging)
+    ready = staging.root / _READY
+    changed = []
+    if ready.exists():
+        changed = _swap(layout, staging)
+        head = ready.read_text().splitlines()[0]
+        if head != '-':
+            repo = git.Git(layout.tree)
+            if stack.tree_of(repo, head) == stack.tree_of(repo, 'HEAD'):
+                repo('update-ref', 'HEAD', head)
+            repo('update-ref', build.BUILT, head)
+        else:
+            shutil.rmtree(layout.mend, ignore_errors=True)
+        ready.unlink()
+    shutil.rmtree(staging.root, ignore_errors=True)
+    return changed
+
+
+def _check_tree(layout, tree):
+    """The repository of a tree that can be taken back.
+
+    :raises Problem: if it cannot be
+    """
+    shown = layout.shown(tree)
+    if not (tree / '.git').exists():
+        raise Problem(f'There is no {shown}: make it with ./run build.')
+    repo = git.Git(tree)
+    if repo.branch() != build.BRANCH:
+        raise Problem(
+            f'{shown} is not on its branch "{build.BRANCH}" (a rebase that '
+            'is not over?): git checkout it there first.'
+        )
+    if not repo.clean():
+        raise Problem(
+            f'{shown} has changes that are not committed: commit them there '
+            '(git status shows them), or add them to the commit that they '
+            'belong to.'
+        )
+    if repo.run(
+        'merge-base', '--is-ancestor', 'refs/tags/base', 'HEAD'
+    ).returncode:
+        raise Problem(f'{shown} does not stand on its tag "base" any more.')
+    merges = repo.lines('log', '--merges', '--format=%h "%s"', 'base..HEAD')
+    if merges:
+        raise Problem(
+            f'Commit {merges[0]} is a merge, which no patch can hold: '
+            'rebase instead.'
+        )
+    return repo
+
+
+def _check_sources(layout, repo):
+    """Refuses to overwrite edits of patches/ that were never built.
+
+    :raises Problem: if patches/ or the overlay is not what was built
+    """
+    base = repo.commit('refs/tags/base')
+    try:
+        made = stack.make_commits(repo, layout, base)
+        head = made[-1].commit if made else base
+    except (stack.DoesNotApply, Problem):
+        head = None
+    if head != repo.commit(build.BUILT):
+        raise Problem(
+            'patches/ or the overlay changed since the tree was built, and '
+            'a refresh would overwrite that: bring these changes into the '
+            'tree (./run build) or take them back with git first.'
+        )
+
+
+def refresh(layout, mend=False):
+    """Takes the commits of the tree back into patches/ and the overlay.
+
+    :param mend: take those of the tree in which a patch was mended, and
+        keep the patches that come after it
+    :returns: what changed, one line for each file
+    :raises Problem: if a commit cannot be taken; nothing has changed then
+    """
+    with layout.locked():
+        finish(layout)
+        repo = _check_tree(layout, layout.mend if mend else layout.tree)
+        commits = repo.lines('rev-list', '--reverse', 'base..HEAD')
+        rest = []
+        if mend:
+            before = repo.lines('rev-list', f'base..{build.BUILT}')
+            if len(commits) <= len(before):
+                raise Problem(
+                    f'{layout.shown(layout.mend)} has no commit yet that '
+                    'takes the place of the patch: git commit there first.'
+                )
+            rest = stack.names(layout)[len(before) + 1:]
+        else:
+            _check_sources(layout, repo)
+        try:
+            staging = _stage(layout, repo, commits, rest)
+            head = _prove(repo, staging, repo.commit('base'), commits)
+            before = _additions(layout) | {
+                f'patches/{name}' for name in stack.names(layout)
+            }
+            (staging.root / 'ready.new').write_text(
+                '\n'.join(['-' if mend else head, *sorted(before)]) + '\n'
+            )
+        except BaseException:
+            shutil.rmtree(layout.staging, ignore_errors=True)
+            raise
+        os.rename(staging.root / 'ready.new', staging.root / _READY)
+        return finish(layout)

@@ -1,0 +1,203 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""The series as it lies in patches/ and the overlay, and its commits.
+
+Commits are made in git's object store alone, with an index of their own: no
+branch, index or file of the tree changes until they are all there.
+"""
+
+import dataclasses
+import os
+import pathlib
+import re
+import stat
+import tempfile
+
+from tool.console import Problem
+from tool.layout import OVERLAY_ROOTS
+from tool import patch
+
+SERIES = 'series'
+
+
+class DoesNotApply(Exception):
+    """A patch does not apply.
+
+    :ivar name: the file name of the patch
+    :ivar parent: id of the commit that it should have stood on
+    :ivar where: what does not apply, one text for each file
+    """
+
+    def __init__(self, name, parent, where):
+        super().__init__(f'{name}: {"; ".join(where)}')
+        self.name = name
+        self.parent = parent
+        self.where = where
+
+
+@dataclasses.dataclass(frozen=True)
+class Made:
+    """A commit that was made of a patch.
+
+    :ivar name: the file name of the patch
+    :ivar commit: the id of the commit
+    :ivar offsets: what git said of hunks that did not stand where the
+        patch says, one text for each
+    """
+
+    name: str
+    commit: str
+    offsets: tuple[str, ...]
+
+
+def names(layout):
+    """File names of the patches in their order; none if there is no series.
+
+    :raises Problem: if the series names one twice, or one that is not there
+    """
+    try:
+        lines = (layout.patches / SERIES).read_text().splitlines()
+    except FileNotFoundError:
+        return []
+    found = [line.strip() for line in lines]
+    found = [line for line in found if line and not line.startswith('#')]
+    for name in found:
+        if not (layout.patches / name).is_file():
+            raise Problem(
+                f'patches/series names {name}, which is not in patches/.'
+            )
+        if found.count(name) > 1:
+            raise Problem(f'patches/series names {name} twice.')
+    return found
+
+
+def load(layout, name):
+    """The patch of that file name.
+
+    :raises Problem: if the file is not a patch
+    """
+    return patch.read((layout.patches / name).read_bytes(), f'patches/{name}')
+
+
+def in_overlay(path):
+    """Whether a path of Nova's tree is in the overlay's reach."""
+    parts = pathlib.PurePosixPath(path).parts
+    return len(parts) > 1 and parts[0] in OVERLAY_ROOTS and '..' not in parts
+
+
+def _hash_additions(repo, layout, name, adds):
+    """Puts the additions of a patch into the object store.
+
+    :returns: lines for git update-index --index-info
+    """
+    lines = []
+    for path in adds:
+        if not in_overlay(path):
+            raise Problem(
+                f'patches/{name} adds {path}, which is outside the '
+                f'directories of the overlay ({", ".join(OVERLAY_ROOTS)}).'
+            )
+        file = layout.root / path
+        try:
+            mode = file.lstat().st_mode
+        except FileNotFoundError:
+            raise Problem(
+                f'patches/{name} adds {path}, but there is no such file.'
+            )
+        if stat.S_ISLNK(mode):
+            data, shown = os.fsencode(os.readlink(file)), '120000'
+        elif stat.S_ISREG(mode):
+            data = file.read_bytes()
+            shown = '100755' if mode & stat.S_IXUSR else '100644'
+        else:
+            raise Problem(f'patches/{name} adds {path}, which is no file.')
+        blob = repo('hash-object', '-w', '--stdin', stdin=data)
+        lines.append(f'{shown} {blob}\t{path}\0')
+    return ''.join(lines).encode()
+
+
+def _hunk(edits, path, line):
+    """Number and header of the hunk that starts at a line of a file."""
+    number = 0
+    inside = False
+    for text in edits.decode(errors='replace').split('\n'):
+        if text.startswith('diff --git '):
+            inside = text.startswith(f'diff --git a/{path} ')
+            number = 0
+        elif inside and text.startswith('@@ '):
+            number += 1
+            if re.match(rf'@@ -{line}[ ,]', text):
+                return f'hunk {number} ({text.split(" @@")[0]} @@)'
+    return f'the hunk at line {line}'
+
+
+def _where(stderr, edits):
+    """What git apply said, in terms of files and hunks."""
+    found = []
+    for path, line in re.findall(r'error: patch failed: (.*):(\d+)', stderr):
+        found.append(f'{path}, {_hunk(edits, path, line)}')
+    failed = {entry.split(',')[0] for entry in found}
+    for path, why in re.findall(r'error: (.+?): (.*)', stderr):
+        if path not in failed and path != 'patch failed':
+            found.append(f'{path}: {why}')
+    return found or [stderr.strip()]
+
+
+def _make(repo, layout, name, parent):
+    """Makes the commit of one patch; the index holds its parent's tree."""
+    it = load(layout, name)
+    known = set(repo.lines('ls-files', '--', *it.adds)) if it.adds else ()
+    for path in it.adds:
+        if path in known:
+            raise Problem(
+                f'patches/{name} adds {path}, which is already there before '
+                'that commit.'
+            )
+    additions = _hash_additions(repo, layout, name, it.adds)
+    if additions:
+        repo('update-index', '-z', '--add', '--index-info', stdin=additions)
+    offsets = ()
+    if it.edits.strip():
+        done = repo.run(
+            'apply', '--cached', '--verbose', '--whitespace=nowarn', '-',
+            stdin=it.edits,
+        )
+        said = done.stderr.decode(errors='replace')
+        if done.returncode:
+            raise DoesNotApply(name, parent, _where(said, it.edits))
+        offsets = tuple(re.findall(r'Hunk #\d+ succeeded at .*offset.*', said))
+    env = {}
+    if not repo.own:
+        when = f'@{it.date} +0000'
+        env = {'GIT_AUTHOR_DATE': when, 'GIT_COMMITTER_DATE': when}
+    commit = repo(
+        'commit-tree', repo('write-tree'), '-p', parent,
+        stdin=it.message.encode(), env=env,
+    )
+    return Made(name, commit, offsets)
+
+
+def make_commits(repo, layout, base, limit=None):
+    """Makes the commits of the series in the repository's object store.
+
+    :param repo: the repository, whose files and branches stay as they are
+    :param base: the commit that the first one is to stand on
+    :param limit: how many to make, all if None
+    :returns: the commits made, in order
+    :raises DoesNotApply: at the first patch that does not apply
+    :raises Problem: if the series is not one
+    """
+    made = []
+    with tempfile.TemporaryDirectory() as scratch:
+        repo = repo.with_index(pathlib.Path(scratch) / 'index')
+        repo('read-tree', base)
+        parent = base
+        for name in names(layout)[:limit]:
+            made.append(_make(repo, layout, name, parent))
+            parent = made[-1].commit
+    return made
+
+
+def tree_of(repo, commit):
+    """The id of the tree of a commit."""
+    return repo('rev-parse', f'{commit}^{{tree}}')
