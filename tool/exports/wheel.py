@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""./run export wheel: the patched Nova as a wheel."""
+
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+
+from tool import base
+from tool import console
+from tool.console import Problem
+from tool import git
+from tool.layout import Layout
+
+
+def version(layout: Layout) -> str:
+    """The version of the wheel: that of the release, and of this repository.
+
+    The number of this repository's commits grows with each, so that pip takes
+    a later export for an upgrade.
+
+    :raises Problem: if this is not a whole clone of the repository
+    """
+    repo = git.Git(layout.root)
+    done = repo.run('rev-list', '--count', 'HEAD')
+    shallow = repo.run('rev-parse', '--is-shallow-repository')
+    if done.returncode or shallow.stdout.strip() != b'false':
+        raise Problem(
+            'The number of a wheel is that of the commits of the series\' '
+            'repository, and this is not a whole clone of it.')
+    return f'{base.read(layout).version}+series{int(done.stdout)}'
+
+
+def export(layout: Layout, directory: pathlib.Path) -> None:
+    """Build a wheel of build/nova.
+
+    :param directory: made if it is not there; a wheel of the same version in
+        it is replaced
+    :raises Problem: if it cannot be built; nothing is written
+    """
+    title = version(layout)
+    with console.step(f'Building a wheel of nova {title}') as said:
+        with tempfile.TemporaryDirectory() as scratch:
+            source = pathlib.Path(scratch) / 'nova'
+            out = pathlib.Path(scratch) / 'out'
+            # Only what is committed, and nothing that a test run left.
+            git.Git(layout.tree)(
+                'worktree', 'add', '--quiet', '--detach', str(source), 'HEAD')
+            try:
+                done = subprocess.run(
+                    [sys.executable, '-m', 'pip', 'wheel', '--no-deps',
+                     '--no-build-isolation', '--disable-pip-version-check',
+                     '--wheel-dir', str(out), str(source)],
+                    env={**os.environ, 'PBR_VERSION': title},
+                    stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                    stderr=subprocess.STDOUT, text=True, check=False)
+            finally:
+                git.Git(layout.tree)(
+                    'worktree', 'remove', '--force', str(source))
+            if done.returncode:
+                raise Problem(
+                    f'The wheel could not be built:\n{done.stdout[-2000:]}')
+            (wheel,) = out.glob('*.whl')
+            try:
+                directory.mkdir(parents=True, exist_ok=True)
+                staged = directory / f'.{wheel.name}'
+                staged.write_bytes(wheel.read_bytes())
+                staged.replace(directory / wheel.name)
+            except OSError as error:
+                raise Problem(
+                    f'{directory} could not be written: {error.strerror}.'
+                ) from error
+        said.append(str(directory / wheel.name))
+    console.line(
+        'Install it with: pip install --constraint constraints.txt '
+        f'{directory / wheel.name}')
