@@ -7,6 +7,7 @@ import pathlib
 
 from lab.real import images as lab_images
 from lab.real.services import common
+from lab.real import settings
 
 _SERVICES = {
     'glance': ('image', ''),
@@ -15,12 +16,6 @@ _SERVICES = {
     'nova': ('compute', '/v2.1'),
     'cinder': ('block-storage', '/v3'),
 }
-
-#: Projects of the users of the lab; the operator is in the first as well.
-PROJECTS = ('demo', 'other')
-
-#: Users by name, with their roles in each of the projects.
-USERS = {'member': ('member', 'reader'), 'reader': ('reader',)}
 
 
 def create(lab: common.Lab) -> None:
@@ -49,8 +44,8 @@ def create(lab: common.Lab) -> None:
                 service_id=service.id, interface=interface, url=url,
                 region_id=common.REGION)
     projects = [identity.create_project(name=name, domain_id=domain)
-                for name in PROJECTS]
-    for name, granted in USERS.items():
+                for name in settings.PROJECTS]
+    for name, granted in settings.USERS.items():
         user = identity.create_user(
             name=name, password=lab.password(name), domain_id=domain)
         for project in projects:
@@ -66,7 +61,8 @@ def write_clouds(lab: common.Lab) -> None:
     """Write clouds.yaml: a cloud for each user and project."""
     clouds = {
         f'{user}-{project}': lab.cloud(user, project, public=True)
-        for user in ('admin', *USERS) for project in PROJECTS}
+        for user in ('admin', *settings.USERS)
+        for project in settings.PROJECTS}
     path = lab.where.clouds
     path.touch(mode=0o600)
     # JSON is YAML.

@@ -22,7 +22,6 @@ import sqlalchemy
 
 from lab import cloud
 from lab import expect
-from lab.real import accounts
 from lab.real import machine
 from lab.real import programs
 from lab.real.services import ceph
@@ -32,6 +31,7 @@ from lab.real.services import glance
 from lab.real.services import hypervisor as hypervisors
 from lab.real.services import infrastructure
 from lab.real.services import nova
+from lab.real import settings
 from lab.real import topology
 from lab import server as servers
 
@@ -291,7 +291,7 @@ class RealCloud:
     def connect(self, user: str = 'admin') -> connection.Connection:
         if user not in self._connections:
             self._connections[user] = self._lab.connect(
-                user, accounts.PROJECTS[0])
+                user, settings.PROJECTS[0])
         return self._connections[user]
 
     def hosts(self) -> list[str]:

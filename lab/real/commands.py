@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 
-"""The commands of `./run lab`."""
+"""What the commands of ./run lab do."""
 
 import argparse
 from collections import abc
@@ -18,9 +18,7 @@ import time
 
 import rich.table
 
-from lab.real import accounts
 from lab.real import bringup
-from lab.real import figures
 from lab.real import images
 from lab.real import layout
 from lab.real import machine
@@ -40,143 +38,6 @@ _DISK = 4 * 2**30
 
 #: The longest path that a Unix socket may have.
 _SOCKET_PATH = 107
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog='./run lab',
-        description='A real OpenStack on this machine, in namespaces of its '
-        'own: Keystone, Glance, Placement, Neutron and Nova, with two cells, '
-        'three compute hosts, and guests in QEMU under software emulation.')
-    commands = parser.add_subparsers(
-        dest='command', required=True, metavar='COMMAND')
-
-    command = commands.add_parser(
-        'up', help='start a lab',
-        description='Starts a new lab, with new passwords and nothing in it '
-        'but images, flavors and a network. If that fails, nothing of it '
-        'goes on running.')
-    _add_variants(command)
-    command.add_argument(
-        '--keep', action='store_true',
-        help='if it fails, leave running what runs')
-    command.set_defaults(call=_up)
-
-    command = commands.add_parser(
-        'down', help='end the lab',
-        description='Ends the lab, its servers included, and removes its '
-        'files. Logs, guest images and empty databases stay in .lab/ for '
-        'the next one.')
-    command.add_argument(
-        '--purge', action='store_true', help='remove .lab/ altogether')
-    command.set_defaults(call=_down)
-
-    command = commands.add_parser(
-        'status', help='show hosts, versions and services',
-        description='Shows hosts, cells, versions and services. Exits with '
-        '1 if the lab is not up, or a service is not running.')
-    command.set_defaults(call=_status)
-
-    command = commands.add_parser(
-        'env', help='print what points the openstack command at the lab',
-        description='Prints shell commands that point the openstack command '
-        'at the lab: eval "$(./run lab env)". The users are admin, member '
-        'and reader, each in the projects demo and other.')
-    command.add_argument(
-        'cloud', nargs='?', default='admin-demo', metavar='USER-PROJECT',
-        choices=[f'{user}-{project}' for user in ('admin', *accounts.USERS)
-                 for project in accounts.PROJECTS],
-        help='who to be (default: %(default)s)')
-    command.set_defaults(call=_env)
-
-    command = commands.add_parser(
-        'logs', help='show the log of a service',
-        description='Shows the end of the log of a service, or the names of '
-        'all logs if none is named.')
-    command.add_argument('name', nargs='?', metavar='SERVICE')
-    command.add_argument(
-        '-f', '--follow', action='store_true', help='go on showing it')
-    command.set_defaults(call=_logs)
-
-    command = commands.add_parser(
-        'shell', help='a shell on a host',
-        description='Opens a shell on a host of the lab, or runs a command '
-        'there: ./run lab shell node1 virsh list')
-    command.add_argument(
-        'host', choices=[host.name for host in topology.HOSTS])
-    command.add_argument(
-        'argument', nargs=argparse.REMAINDER, metavar='COMMAND')
-    command.set_defaults(call=_shell)
-
-    command = commands.add_parser(
-        'run', help='run scenarios on the lab',
-        description='Runs the scenarios of ./run demo, and those that need '
-        'real guests, on the lab. Exits with 0 if all pass, 1 if any fails, '
-        '2 if there is no such scenario.')
-    command.add_argument('names', nargs='*', metavar='NAME')
-    command.add_argument(
-        '--list', action='store_true', help='list the scenarios and exit')
-    command.set_defaults(call=_run)
-
-    command = commands.add_parser(
-        'tempest', help='run OpenStack\'s own tests on the lab',
-        description='Configures Tempest for the lab and runs those of its '
-        'tests whose names match. Exits with Tempest\'s own code.')
-    command.add_argument(
-        'regex', metavar='REGEX',
-        help='as tempest.api.compute.servers.test_server_rescue')
-    command.set_defaults(call=_tempest)
-
-    command = commands.add_parser(
-        'bench', help='measure how long a rescued guest is out',
-        description='Measures how long a rescued guest is out while it is '
-        'moved to another host: unrescued, live-migrated and rescued again, '
-        'as the released Nova makes one do; live-migrated in rescue; and '
-        'migrated by libvirt alone, which is the floor. And live-migrated '
-        'in rescue with an ephemeral disk full of data, which the rescued '
-        'guest does not have and Nova copies. Writes a table, and JSON and a '
-        'plot to .lab/bench/. Exits with 1 if a round does not do what it '
-        'should.')
-    command.add_argument(
-        '--rounds', type=_count, default=5, metavar='NUMBER',
-        help='how often to measure each (default: %(default)s)')
-    command.add_argument(
-        '--case', dest='cases', action='append', default=[],
-        choices=figures.CASES,
-        help='measure only this, and what else is named so ('
-        + '; '.join(f'{name}: {figures.VARIANTS[name]}'
-                    for name in figures.CASES) + ')')
-    command.set_defaults(call=_bench)
-
-    command = commands.add_parser(
-        'smoke', help='start a lab, move a rescued server, end the lab',
-        description='Boots the guest images, starts a lab, runs the '
-        'scenario of a rescued server that moves, ends the lab, and looks '
-        'that nothing of it is left.')
-    _add_variants(command)
-    command.set_defaults(call=_smoke)
-    return parser
-
-
-def _count(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise ValueError
-    return number
-
-
-def _add_variants(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        '--stock', action='store_true',
-        help='run the released Nova, without the series')
-    command.add_argument(
-        '--shared', action='store_true',
-        help='let all hosts share the directory of their guests\' disks')
-    command.add_argument(
-        '--with', dest='extras', metavar='EXTRA', action='append', default=[],
-        choices=lab_settings.EXTRAS,
-        help='ceph: keep the disks of the guests of cell1 in Ceph, as images '
-        'in RBD; cinder: that, and Cinder with volumes there')
 
 
 @contextlib.contextmanager
@@ -373,6 +234,10 @@ def _env(args: argparse.Namespace) -> int:
 
 def _logs(args: argparse.Namespace) -> int:
     names = sorted(path.stem for path in WHERE.logs.glob('*.log'))
+    if not names:
+        raise console.Problem(
+            'there are no logs: ./run lab up starts a lab, which writes '
+            'them.')
     if args.name is None:
         print('\n'.join(names))
         return 0
@@ -462,23 +327,28 @@ def _read(path: pathlib.Path) -> str:
         return ''
 
 
-def main(argv: abc.Sequence[str]) -> int:
-    """Run a command. Returns the exit code."""
-    args = _parser().parse_args(argv)
+_COMMANDS = {
+    'up': _up,
+    'down': _down,
+    'status': _status,
+    'env': _env,
+    'logs': _logs,
+    'shell': _shell,
+    'run': _run,
+    'tempest': _tempest,
+    'bench': _bench,
+    'smoke': _smoke,
+}
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run a command of ./run lab. Returns the exit code.
+
+    :raises tool.console.Problem: if it cannot be run
+    """
     # A proxy that pip and apt need must not come between the services.
     for name in ('no_proxy', 'NO_PROXY'):
         os.environ[name] = ','.join(filter(None, (
             os.environ.get(name), '127.0.0.1', 'localhost',
             *(host.address for host in topology.HOSTS))))
-    try:
-        return args.call(args)
-    except scenarios.Unknown as exc:
-        console.problem('lab', exc)
-        return 2
-    except (console.Problem, images.CannotBuild) as exc:
-        return console.problem('lab', exc)
-    except subprocess.CalledProcessError as exc:
-        return exc.returncode
-    except KeyboardInterrupt:
-        print('lab: interrupted', file=sys.stderr)
-        return 130
+    return _COMMANDS[args.lab_command](args)

@@ -36,6 +36,8 @@ import subprocess
 import tempfile
 import zlib
 
+from tool import console
+
 _KERNEL = 'linux-image-cloud-amd64'
 _BUSYBOX = 'busybox-static'
 _GRUB = 'grub-pc-bin'
@@ -329,7 +331,7 @@ the kernel takes 1.5 s longer to begin without KVM.
 """
 
 
-class CannotBuild(Exception):
+class CannotBuild(console.Problem):
     """The images cannot be built. Tells why and what to try."""
 
 

@@ -10,6 +10,12 @@ import socket
 
 from lab.real import layout
 
+#: Projects of the users of the lab; the operator is in the first as well.
+PROJECTS = ('demo', 'other')
+
+#: Users by name, with their roles in each of the projects.
+USERS = {'member': ('member', 'reader'), 'reader': ('reader',)}
+
 #: What a lab has only if asked to.
 EXTRAS = ('ceph', 'cinder')
 

@@ -8,9 +8,9 @@ import subprocess
 from openstack import config
 from openstack import connection
 
-from lab.real import accounts
 from lab.real import oslo
 from lab.real.services import common
+from lab.real import settings
 from lab.real import topology
 
 
@@ -25,7 +25,7 @@ def configure(lab: common.Lab, workspace: pathlib.Path) -> None:
              str(workspace.with_suffix('.yaml')), str(workspace))
     account = config.OpenStackConfig(
         config_files=[str(lab.where.clouds)], load_envvars=False,
-    ).get_one(f'admin-{accounts.PROJECTS[0]}')
+    ).get_one(f'admin-{settings.PROJECTS[0]}')
     cloud = connection.Connection(config=account)
     image = {each.name: each.id for each in cloud.image.images()}
     flavor = {each.name: each.id for each in cloud.compute.flavors()}

@@ -17,6 +17,7 @@ import inspect
 import pkgutil
 
 from lab import cloud as cloud_api
+from tool import console
 
 Step = abc.Callable[[str], contextlib.AbstractContextManager[None]]
 Scenario = abc.Callable[[cloud_api.Cloud, Step], None]
@@ -38,7 +39,7 @@ def lasting(
             stack.close()
 
 
-class Unknown(Exception):
+class Unknown(console.Problem):
     """There is no such scenario. Tells which might be meant."""
 
 
@@ -80,5 +81,5 @@ def choose(
             near = difflib.get_close_matches(name, known, cutoff=0.4)
             advice = f'Did you mean {" or ".join(near)}?' if near else (
                 f'{command} --list lists them.')
-            raise Unknown(f'there is no scenario {name!r}. {advice}')
+            raise Unknown(f'there is no scenario {name!r}. {advice}', 2)
     return {name: known[name] for name in names or known}

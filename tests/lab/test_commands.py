@@ -13,7 +13,9 @@ import pytest
 from lab.real import commands
 from lab.real import layout
 from lab.real import machine
+from tool import __main__ as tool_main
 from tool import console
+from tool import environments
 
 
 @pytest.fixture(autouse=True)
@@ -24,10 +26,21 @@ def where(tmp_path, monkeypatch):
     return found
 
 
+@pytest.fixture(autouse=True)
+def here(monkeypatch):
+    """This environment is the one that commands run in."""
+    monkeypatch.setattr(environments, 'enter', lambda *args: None)
+
+
+def call(*words):
+    """./run lab with these words. Returns the exit code."""
+    return tool_main.main(['lab', *words])
+
+
 def told(capsys):
     """The one sentence on the error output."""
     error = capsys.readouterr().err
-    assert error.startswith('lab: ') and error.count('\n') == 1, error
+    assert error.startswith('./run lab: ') and error.count('\n') == 1, error
     return error
 
 
@@ -36,7 +49,7 @@ def told(capsys):
     ['run'], ['bench']])
 def test_needs_root(command, capsys, monkeypatch, where):
     monkeypatch.setattr(os, 'geteuid', lambda: 1000)
-    assert commands.main(command) == 1
+    assert call(*command) == 1
     assert 'sudo' in told(capsys)
     assert not where.root.exists()
 
@@ -44,7 +57,7 @@ def test_needs_root(command, capsys, monkeypatch, where):
 @pytest.mark.parametrize('command', [
     ['status'], ['env'], ['shell', 'node1'], ['run'], ['bench']])
 def test_needs_a_lab(command, capsys):
-    assert commands.main(command) == 1
+    assert call(*command) == 1
     assert './run lab up' in told(capsys)
 
 
@@ -54,13 +67,13 @@ def test_lab_that_did_not_come_up_whole(capsys, monkeypatch, where):
     where.settings.write_text(
         '{"passwords": {}, "ports": {}, "nova": null, "shared": false, '
         '"extras": []}')
-    assert commands.main(['env']) == 1
+    assert call('env') == 1
     assert 'whole' in told(capsys)
 
 
 def test_lab_that_is_up_already(capsys, monkeypatch):
     monkeypatch.setattr(machine, 'pid', lambda where: 1)
-    assert commands.main(['up']) == 1
+    assert call('up') == 1
     assert './run lab down' in told(capsys)
 
 
@@ -69,49 +82,49 @@ def test_one_command_at_a_time(command, capsys, where):
     where.root.mkdir()
     with where.lock.open('w') as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        assert commands.main([command]) == 1
+        assert call(command) == 1
     assert 'another ./run lab' in told(capsys)
 
 
 def test_too_little_memory(capsys, monkeypatch):
     monkeypatch.setattr(commands, '_MEMORY', 2**60)
-    assert commands.main(['up']) == 1
+    assert call('up') == 1
     assert 'memory' in told(capsys)
 
 
 def test_too_little_disk(capsys, monkeypatch):
     monkeypatch.setattr(commands, '_DISK', 2**80)
-    assert commands.main(['up']) == 1
+    assert call('up') == 1
     assert 'disk space' in told(capsys)
 
 
 def test_path_too_long_for_sockets(capsys, monkeypatch, where):
     longest = len(str(where.lab / 'tmp' / 'tmp12345678' / 'privsep.sock'))
     monkeypatch.setattr(commands, '_SOCKET_PATH', longest - 1)
-    assert commands.main(['up']) == 1
+    assert call('up') == 1
     assert 'too long' in told(capsys)
     monkeypatch.setattr(commands, '_SOCKET_PATH', longest)
     # The next that is wrong.
     monkeypatch.setattr(commands, '_MEMORY', 2**60)
-    assert commands.main(['up']) == 1
+    assert call('up') == 1
     assert 'memory' in told(capsys)
 
 
 def test_path_with_a_blank(capsys, monkeypatch, tmp_path):
     monkeypatch.setattr(commands, 'WHERE', layout.Layout(tmp_path / 'a b'))
-    assert commands.main(['up']) == 1
+    assert call('up') == 1
     assert 'blank' in told(capsys)
 
 
 def test_unknown_scenario(capsys):
-    assert commands.main(['run', 'rescue-and-unrescu']) == 2
+    assert call('run', 'rescue-and-unrescu') == 2
     assert 'rescue-and-unrescue' in told(capsys)
 
 
 @pytest.mark.parametrize('rounds', ['0', 'x'])
 def test_rounds_are_a_number(rounds, capsys):
     with pytest.raises(SystemExit, match='2'):
-        commands.main(['bench', '--rounds', rounds])
+        call('bench', '--rounds', rounds)
     assert '--rounds' in capsys.readouterr().err
 
 
@@ -122,19 +135,24 @@ def test_cases_of_the_bench(capsys, monkeypatch):
         commands, '_inside', lambda *words: asked.append(words) or 0)
     for words in (
             [], ['--rounds', '1', '--case', 'series', '--case', 'floor']):
-        assert commands.main(['bench', *words]) == 0
+        assert call('bench', *words) == 0
     assert asked == [('bench', '5'), ('bench', '1', 'series', 'floor')]
     with pytest.raises(SystemExit, match='2'):
-        commands.main(['bench', '--case', 'active'])
+        call('bench', '--case', 'active')
     assert '--case' in capsys.readouterr().err
+
+
+def test_no_logs_yet(capsys):
+    assert call('logs') == 1
+    assert './run lab up' in told(capsys)
 
 
 def test_unknown_log(capsys, where):
     where.logs.mkdir(parents=True)
     (where.logs / 'nova.log').touch()
-    assert commands.main(['logs', 'nava']) == 1
+    assert call('logs', 'nava') == 1
     assert './run lab logs' in told(capsys)
-    assert commands.main(['logs']) == 0
+    assert call('logs') == 0
     assert capsys.readouterr().out == 'nova\n'
 
 
@@ -142,10 +160,10 @@ def test_down_removes_what_a_killed_lab_left(where):
     for path in (where.lab, where.cache, where.logs):
         path.mkdir(parents=True)
     where.clouds.touch()
-    assert commands.main(['down']) == 0
+    assert call('down') == 0
     assert where.cache.exists() and where.logs.exists()
     assert not where.lab.exists() and not where.clouds.exists()
-    assert commands.main(['down', '--purge']) == 0
+    assert call('down', '--purge') == 0
     assert not where.root.exists()
 
 

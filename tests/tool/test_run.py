@@ -13,22 +13,6 @@ from tests.tool import conftest
 RUN = pathlib.Path(__file__).parents[2] / 'run'
 
 
-@pytest.mark.parametrize('arguments', [[], ['--help'], ['-h']])
-def test_the_commands_are_listed(arguments):
-    done = conftest.shell('/', str(RUN), *arguments)
-    assert done.returncode == 0
-    for command in ('demo', 'tests', 'build', 'refresh', 'check', 'upstream'):
-        assert f'\n  {command} ' in done.stdout
-
-
-def test_an_unknown_command_is_said_so():
-    done = conftest.shell('/', str(RUN), 'biuld')
-    assert done.returncode == 2
-    assert done.stdout == ''
-    assert "no command 'biuld'" in done.stderr
-    assert '--help' in done.stderr
-
-
 @pytest.fixture
 def bare(tmp_path):
     """A copy of the entry point, and a PATH with the least it can live on."""
@@ -92,3 +76,11 @@ def test_an_installation_that_was_broken_off_is_made_anew(bare):
     (broken / 'python').write_text('')
     done = _run_bare(bare)
     assert 'no Python 3.11 or newer found' in done.stderr
+
+
+def test_a_checkout_of_another_user_is_said_so(bare):
+    (bare / '.tox').write_text('')
+    done = _run_bare(bare)
+    assert done.returncode == 1
+    assert 'use a checkout of your own' in done.stderr
+    assert done.stderr.count('\n') == 1

@@ -9,6 +9,7 @@ import re
 import shutil
 import tempfile
 
+from tool import build
 from tool.console import Problem
 from tool import git
 from tool.layout import Layout
@@ -121,8 +122,14 @@ def rewrite(
     :param trailers: lines such as "Depends-On: I…" for every message
     :param signed: whether each message ends with a Signed-off-by
     :returns: the repository, the commit below the first, and the last one
-    :raises Problem: if git does not know the user, or a trailer is none
+    :raises Problem: if git does not know the user, a trailer is none, or the
+        tree has work that patches/ does not hold
     """
+    repo = git.Git(layout.tree)
+    if work := build.work_in(repo):
+        raise Problem(
+            f'{layout.shown(layout.tree)} {work}: take it back first, with '
+            './run refresh.')
     own = git.Git(layout.tree, own=True)
     name, email = identity(own)
     lines = list(trailers)
@@ -132,7 +139,6 @@ def rewrite(
                 f'{line!r} is not a trailer. Write it as "Name: value".', 2)
     if signed:
         lines.append(f'Signed-off-by: {name} <{email}>')
-    repo = git.Git(layout.tree)
     # The order of the commits is that of patches/series.
     built = dict(zip(
         stack.names(layout),

@@ -110,3 +110,12 @@ def test_a_directory_with_something_in_it_is_left_alone(
     with pytest.raises(Problem, match='is not empty'):
         gerrit.export(topical.layout, tmp_path / 'out', None, [])
     assert conftest.snapshot(tmp_path, without=('project',)) == before
+
+
+def test_work_that_the_patches_lack_is_not_left_out_in_silence(
+    topical, exporter, tmp_path
+):
+    topical.write('nova/virt/driver.py', 'ONE = 1\n')
+    topical.commit()
+    with pytest.raises(Problem, match='./run refresh'):
+        gerrit.export(topical.layout, tmp_path / 'out', None, [])

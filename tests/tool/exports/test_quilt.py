@@ -8,6 +8,7 @@ import pytest
 
 from tests.tool import conftest
 from tool.exports import quilt
+from tool import refresh
 
 _CHANGE = 'https://review.opendev.org/q/I'
 
@@ -76,6 +77,7 @@ def test_heads_follow_dep_3(two, exporter, tmp_path, proposed, forwarded):
         'commit', '--quiet', '--amend', '--allow-empty',
         '--message=Second\n\nWhy.\n\nCloses-Bug: #42\nChange-Id: I'
         + '1' * 40)
+    refresh.refresh(two.layout)
     quilt.debian(two.layout, tmp_path, proposed)
     head = (
         tmp_path / 'debian/patches/nova-series/0002-Second.patch'

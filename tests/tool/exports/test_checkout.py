@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 
-"""./run build --onto."""
+"""./run export checkout."""
 
 import shutil
 
@@ -8,8 +8,8 @@ import pytest
 
 from tests.tool import conftest
 from tool.console import Problem
+from tool.exports import checkout as exporting
 from tool import git
-from tool import onto
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def _state(repo):
 
 
 def test_the_series_is_put_on_a_branch_of_its_own(two, checkout):
-    onto.put(two.layout, checkout.tree, 'mine')
+    exporting.put(two.layout, checkout.tree, 'mine')
     assert checkout.branch() == 'mine'
     assert checkout.lines('log', '--format=%an %cn %s') == [
         'Owner Owner Second', 'Owner Owner First', 'Owner Owner Theirs'
@@ -53,14 +53,14 @@ def test_a_patch_may_find_its_place_elsewhere_in_a_file(two, checkout):
     file = checkout.tree / 'nova/compute/manager.py'
     file.write_text('# More.\n' * 5 + file.read_text())
     checkout('commit', '--quiet', '--all', '--message=More')
-    onto.put(two.layout, checkout.tree, 'mine')
+    exporting.put(two.layout, checkout.tree, 'mine')
     assert 'def step_10():\n    return 100\n' in file.read_text()
 
 
 def _refused(two, checkout, said, directory=None, branch='mine'):
     before = _state(checkout)
     with pytest.raises(Problem, match=said) as caught:
-        onto.put(two.layout, directory or checkout.tree, branch)
+        exporting.put(two.layout, directory or checkout.tree, branch)
     assert _state(checkout) == before
     return str(caught.value)
 

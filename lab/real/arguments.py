@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""The words of ./run lab."""
+
+import argparse
+
+from lab.real import figures
+from lab.real import settings as lab_settings
+from lab.real import topology
+from tool import environments
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(
+            f'{text!r} is not a whole number from 1 on')
+    return int(text)
+
+
+def add(commands) -> None:
+    """Add the command, with its own commands, to the parser of ./run."""
+    lab = commands.add_parser(
+        'lab', help='a real OpenStack on this machine, to try the series on',
+        description='A real OpenStack on this machine, in namespaces of its '
+        'own: Keystone, Glance, Placement, Neutron and Nova, with two cells, '
+        'three compute hosts, and guests in QEMU under software emulation.')
+    commands = lab.add_subparsers(
+        dest='lab_command', metavar='COMMAND', title='commands')
+
+    command = commands.add_parser(
+        'up', help='start a lab',
+        description='Starts a new lab, with new passwords and nothing in it '
+        'but images, flavors and a network. If that fails, nothing of it '
+        'goes on running.')
+    _add_variants(command)
+    command.add_argument(
+        '--keep', action='store_true',
+        help='if it fails, leave running what runs')
+    _calls(command, installs=True)
+
+    command = commands.add_parser(
+        'down', help='end the lab',
+        description='Ends the lab, its servers included, and removes its '
+        'files. Logs, guest images and empty databases stay in .lab/ for '
+        'the next one.')
+    command.add_argument(
+        '--purge', action='store_true', help='remove .lab/ altogether')
+    _calls(command)
+
+    command = commands.add_parser(
+        'status', help='show hosts, versions and services',
+        description='Shows hosts, cells, versions and services. Exits with '
+        '1 if the lab is not up, or a service is not running.')
+    _calls(command)
+
+    command = commands.add_parser(
+        'env', help='print what points the openstack command at the lab',
+        description='Prints shell commands that point the openstack command '
+        'at the lab: eval "$(./run lab env)". The users are admin, member '
+        'and reader, each in the projects demo and other.')
+    command.add_argument(
+        'cloud', nargs='?', default='admin-demo', metavar='USER-PROJECT',
+        choices=[f'{user}-{project}' for user in ('admin', *lab_settings.USERS)
+                 for project in lab_settings.PROJECTS],
+        help='who to be (default: %(default)s)')
+    _calls(command)
+
+    command = commands.add_parser(
+        'logs', help='show the log of a service',
+        description='Shows the end of the log of a service, or the names of '
+        'all logs if none is named.')
+    command.add_argument('name', nargs='?', metavar='SERVICE')
+    command.add_argument(
+        '-f', '--follow', action='store_true', help='go on showing it')
+    _calls(command)
+
+    command = commands.add_parser(
+        'shell', help='a shell on a host',
+        description='Opens a shell on a host of the lab, or runs a command '
+        'there: ./run lab shell node1 virsh list')
+    command.add_argument(
+        'host', choices=[host.name for host in topology.HOSTS])
+    command.add_argument(
+        'argument', nargs=argparse.REMAINDER, metavar='COMMAND')
+    _calls(command)
+
+    command = commands.add_parser(
+        'run', help='run scenarios on the lab',
+        description='Runs the scenarios of ./run demo, and those that need '
+        'real guests, on the lab. Exits with 0 if all pass, 1 if any fails, '
+        '2 if there is no such scenario.')
+    command.add_argument('names', nargs='*', metavar='NAME')
+    command.add_argument(
+        '--list', action='store_true', help='list the scenarios and exit')
+    _calls(command)
+
+    command = commands.add_parser(
+        'tempest', help='run OpenStack\'s own tests on the lab',
+        description='Configures Tempest for the lab and runs those of its '
+        'tests whose names match. Exits with Tempest\'s own code.')
+    command.add_argument(
+        'regex', metavar='REGEX',
+        help='as tempest.api.compute.servers.test_server_rescue')
+    _calls(command)
+
+    command = commands.add_parser(
+        'bench', help='measure how long a rescued guest is out',
+        description='Measures how long a rescued guest is out while it is '
+        'moved to another host: unrescued, live-migrated and rescued again, '
+        'as the released Nova makes one do; live-migrated in rescue; and '
+        'migrated by libvirt alone, which is the floor. And live-migrated '
+        'in rescue with an ephemeral disk full of data, which the rescued '
+        'guest does not have and Nova copies. Writes a table, and JSON and a '
+        'plot to .lab/bench/. Exits with 1 if a round does not do what it '
+        'should.')
+    command.add_argument(
+        '--rounds', type=_count, default=5, metavar='NUMBER',
+        help='how often to measure each (default: %(default)s)')
+    command.add_argument(
+        '--case', dest='cases', action='append', default=[],
+        choices=figures.CASES,
+        help='measure only this, and what else is named so ('
+        + '; '.join(f'{name}: {figures.VARIANTS[name]}'
+                    for name in figures.CASES) + ')')
+    _calls(command)
+
+    command = commands.add_parser(
+        'smoke', help='start a lab, move a rescued server, end the lab',
+        description='Boots the guest images, starts a lab, runs the '
+        'scenario of a rescued server that moves, ends the lab, and looks '
+        'that nothing of it is left.')
+    _add_variants(command)
+    _calls(command, installs=True)
+
+
+def _calls(
+    command: argparse.ArgumentParser, installs: bool = False
+) -> None:
+    """Declare what a command runs.
+
+    :param installs: whether it makes the lab's environment, and installs the
+        packages of the system
+    """
+    command.set_defaults(
+        call='lab.real.commands:run', parser=command, packages=installs,
+        environment='lab' if installs else environments.IF_LAB)
+
+
+def _add_variants(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        '--stock', action='store_true',
+        help='run the released Nova, without the series')
+    command.add_argument(
+        '--shared', action='store_true',
+        help='let all hosts share the directory of their guests\' disks')
+    command.add_argument(
+        '--with', dest='extras', metavar='EXTRA', action='append', default=[],
+        choices=lab_settings.EXTRAS,
+        help='ceph: keep the disks of the guests of cell1 in Ceph, as images '
+        'in RBD; cinder: that, and Cinder with volumes there')

@@ -1,0 +1,179 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""The words of the commands that make, check and export the series."""
+
+import argparse
+import pathlib
+import re
+
+PARTS = ('tool', 'unit', 'functional')
+"""What ./run tests runs: the tests of the tool and the lab, and Nova's."""
+
+
+def _regex(text: str) -> str:
+    try:
+        re.compile(text)
+    except re.error as error:
+        raise argparse.ArgumentTypeError(
+            f'{text!r} is not a regular expression: {error}') from error
+    return text
+
+
+def _add_build(commands) -> None:
+    command = commands.add_parser(
+        'build', help='make build/nova, the patched tree',
+        description='Makes build/nova: the pinned release of Nova as a git '
+        'tree with the tag "base" and one commit for each line of '
+        'patches/series. Work in it that patches/ does not hold is never '
+        'overwritten unless --force is given.')
+    command.add_argument(
+        '--force', action='store_true',
+        help='discard changes and commits of build/nova')
+    command.set_defaults(
+        call='tool.commands:build', environment='tool', parser=command)
+
+
+def _add_refresh(commands) -> None:
+    command = commands.add_parser(
+        'refresh', help='take the commits of build/nova back into patches/',
+        description='Takes the commits of build/nova, from its tag "base" '
+        'on, back: edits into patches/, new files to their places in nova/, '
+        'api-ref/, doc/ and releasenotes/. Then proves that a build of that '
+        'gives the same tree.')
+    command.add_argument(
+        '--mend', action='store_true',
+        help='take those of build/mend, where a patch that did not apply was '
+        'mended; the patches after it stay')
+    command.set_defaults(
+        call='tool.commands:refresh', environment='tool', parser=command)
+
+
+def _add_check(commands) -> None:
+    command = commands.add_parser(
+        'check',
+        help="check patches, messages, style, each commit's own tests",
+        description='Checks the series as it is in patches/ and the overlay: '
+        'patches apply without fuzz or offset; every addition belongs to one '
+        "commit; commit messages follow Nova's rules; nothing changes in "
+        'white space alone; release notes pass reno; constraints.txt meets '
+        "Nova's requirements; each commit alone passes Nova's pep8 on the "
+        'files it touches, and the unit test modules it adds or edits (of '
+        'modules of more than 4000 lines, the tests that it touches).')
+    command.add_argument(
+        '--quick', action='store_true',
+        help='leave out the unit tests of each commit')
+    command.set_defaults(
+        call='tool.commands:check', environment='nova', parser=command)
+
+
+def _add_tests(commands) -> None:
+    command = commands.add_parser(
+        'tests', help='run the tests of the tool, the lab and the series',
+        description='Runs the tests of the tool and the lab (pytest), then, '
+        'in build/nova, the unit and functional tests that the series adds '
+        "or edits and Nova's own of the modules that it touches (stestr); "
+        'tool/nova_tests.toml lists those. The last line says how many '
+        'passed and failed.')
+    command.add_argument(
+        'parts', nargs='*', metavar='PART', type=_part,
+        help='run only these: tool (and lab), unit, functional')
+    command.set_defaults(
+        call='tool.commands:tests', environment='nova', parser=command)
+
+
+def _part(name: str) -> str:
+    if name not in PARTS:
+        raise argparse.ArgumentTypeError(
+            f'{name!r} is none of {", ".join(PARTS)}')
+    return name
+
+
+def _add_upstream(commands) -> None:
+    command = commands.add_parser(
+        'upstream',
+        help="run Nova's whole suites on the patched tree and on the base",
+        description="Runs Nova's whole unit and functional suites on the "
+        'base and with the series, and shows the difference; a regression '
+        '(a test that fails with the series, twice, and not without it) '
+        'makes it fail. It takes hours: it can be interrupted, and goes on '
+        'where it was when started again. What is known is kept in .cache/ '
+        'by the content of the tree, so the base is run once.')
+    command.add_argument(
+        '--unit', action='store_true', help='run the unit suite alone')
+    command.add_argument(
+        '--functional', action='store_true',
+        help='run the functional suite alone')
+    command.add_argument(
+        '--only', metavar='REGEX', default='', type=_regex,
+        help='run the tests whose ids match this')
+    command.set_defaults(
+        call='tool.commands:upstream', environment='nova', parser=command)
+
+
+def _add_export(commands) -> None:
+    export = commands.add_parser(
+        'export', help='write the series for Gerrit, packages or a checkout',
+        description='Writes the series in the form that others take it in. '
+        'Commits are yours: git must know your name and email address.')
+    forms = export.add_subparsers(
+        dest='form', metavar='FORM', title='forms')
+
+    form = forms.add_parser(
+        'checkout', help='put it on a git checkout of Nova, as a branch',
+        description='Puts the series on a git checkout of Nova, on a new '
+        'branch. A checkout with uncommitted changes is refused; if a patch '
+        'does not apply, the checkout stays as it was.')
+    form.add_argument('directory', metavar='DIR', type=pathlib.Path)
+    form.add_argument(
+        '--branch', metavar='NAME', default='nova-series',
+        help='the name of the branch (%(default)s)')
+    form.set_defaults(
+        call='tool.commands:export_checkout', environment='tool', parser=form)
+
+    form = forms.add_parser(
+        'gerrit', help='patches for git am and git review, and a cover letter',
+        description='Writes patches for git am, signed off by you, and a '
+        'cover letter.')
+    form.add_argument('directory', metavar='DIR', type=pathlib.Path)
+    form.add_argument(
+        '--topic', metavar='NAME',
+        help='only this topic of patches/series')
+    form.add_argument(
+        '--trailer', metavar='LINE', action='append', default=[],
+        help='another trailer for each message, such as "Depends-On: …"')
+    form.set_defaults(
+        call='tool.commands:export_gerrit', environment='tool', parser=form)
+
+    form = forms.add_parser(
+        'debian', help='patches for a Debian or Ubuntu source package',
+        description='Puts the series into debian/patches of a source '
+        "package, after the package's own patches, with the fields of DEP-3. "
+        'Run again, it replaces what it wrote before.')
+    form.add_argument('directory', metavar='DIR', type=pathlib.Path)
+    form.add_argument(
+        '--proposed', action='store_true',
+        help="the changes are on OpenStack's Gerrit: link to them")
+    form.set_defaults(
+        call='tool.commands:export_debian', environment='tool', parser=form)
+
+    form = forms.add_parser(
+        'rdo', help='patches for an RPM, and the lines of its spec file',
+        description='Writes patches, and patches.spec with the lines that '
+        'name them in a spec file.')
+    form.add_argument('directory', metavar='DIR', type=pathlib.Path)
+    form.set_defaults(
+        call='tool.commands:export_rdo', environment='tool', parser=form)
+
+    form = forms.add_parser(
+        'wheel', help='a wheel of the patched Nova',
+        description='Builds a wheel of build/nova as it is committed.')
+    form.add_argument('directory', metavar='DIR', type=pathlib.Path)
+    form.set_defaults(
+        call='tool.commands:export_wheel', environment='tool', parser=form)
+
+
+def add(commands) -> None:
+    """Add the commands to the parser of ./run."""
+    for each in (_add_tests, _add_build, _add_refresh, _add_check,
+                 _add_upstream, _add_export):
+        each(commands)
