@@ -28,7 +28,9 @@ from lab.real import settings as lab_settings
 from lab.real import tempest
 from lab.real import topology
 from lab import scenarios
+from tool import build
 from tool import console
+from tool.layout import PROJECT
 
 WHERE = layout.PROJECT
 
@@ -171,8 +173,7 @@ def _start(args: argparse.Namespace) -> bool:
     WHERE.logs.mkdir()
     nova = None
     if not args.stock:
-        subprocess.run(
-            [sys.executable, '-m', 'tool', 'build'], check=True)
+        build.build(PROJECT)
         nova = str(layout.ROOT / 'build' / 'nova')
     settings = lab_settings.draw(nova, args.shared, args.extras)
     settings.save(WHERE)
