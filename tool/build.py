@@ -140,7 +140,6 @@ def _leave_to_mend(layout, repo, failure):
 
 def _make_mend(layout, repo, failure):
     """Makes the tree before a patch, with the additions of the patch."""
-    it = stack.load(layout, failure.name)
     new = layout.build / 'mend.new'
     shutil.rmtree(new, ignore_errors=True)
     # A clone of its own: the repository it comes from may be gone soon.
@@ -149,10 +148,9 @@ def _make_mend(layout, repo, failure):
     mend('checkout', '--quiet', '-B', BRANCH, failure.parent)
     mend('update-ref', BUILT, failure.parent)
     (new / '.git' / 'info' / 'exclude').write_text(_EXCLUDED)
-    (new / '.git' / 'MERGE_MSG').write_text(it.message)
-    for path in it.adds:
-        (new / path).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(layout.root / path, new / path, follow_symlinks=False)
+    (new / '.git' / 'MERGE_MSG').write_text(failure.patch.message)
+    for state in failure.added:
+        state.write(repo, new)
     os.rename(new, layout.mend)
 
 

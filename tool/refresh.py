@@ -4,9 +4,12 @@
 
 import os
 import pathlib
+import re
 import shutil
 import stat
+import tempfile
 
+from tool import additions
 from tool import build
 from tool.console import Problem
 from tool import git
@@ -29,31 +32,20 @@ _DIFF = (
 
 
 def _changes(repo, commit):
-    """What a commit changes: (status letter, new mode, blob, path) each."""
+    """What a commit changes: (status letter, new mode, path) each."""
     out = repo(
         'diff-tree', '-r', '-z', '--raw', '--no-renames', '--no-commit-id',
         commit,
     ).split('\0')
     for head, path in zip(out[::2], out[1::2]):
-        _, mode, _, blob, status = head.split(' ')
-        yield status[0], mode, blob, path
+        _, mode, _, _, status = head.split(' ')
+        yield status[0], mode, path
 
 
-def _put(repo, file, mode, blob):
-    """Writes a blob to a file, as a link or executable as its mode says."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    data = repo.raw('cat-file', 'blob', blob)
-    if mode == '120000':
-        os.symlink(os.fsdecode(data), file)
-    else:
-        file.write_bytes(data)
-        file.chmod(0o755 if mode == '100755' else 0o644)
+def _take(repo, commit, taken):
+    """Makes the patch of a commit.
 
-
-def _take(repo, staging, commit, taken):
-    """Makes the patch of a commit and puts its additions into staging.
-
-    :param taken: paths that are in the overlay already; added to
+    :param taken: paths that earlier commits have added; added to
     :raises Problem: if the commit cannot be in the series
     """
     shown = repo('log', '-1', '--format=%h "%s"', commit)
@@ -62,7 +54,7 @@ def _take(repo, staging, commit, taken):
     if why:
         raise Problem(f'Commit {shown} cannot be taken: {why}.')
     adds, edited = [], []
-    for status, mode, blob, path in _changes(repo, commit):
+    for status, mode, path in _changes(repo, commit):
         if mode == '160000' or '\n' in path:
             raise Problem(f'Commit {shown} cannot be taken: its {path!r}.')
         # A name can be in the overlay once: a file that comes back after
@@ -70,13 +62,12 @@ def _take(repo, staging, commit, taken):
         if status != 'A' or path in taken:
             edited.append(path)
             continue
-        if not stack.in_overlay(path):
+        if not additions.in_overlay(path):
             raise Problem(
                 f'Commit {shown} cannot be taken: it adds {path}, which is '
                 'outside the directories of the overlay '
                 f'({", ".join(OVERLAY_ROOTS)}).'
             )
-        _put(repo, staging.root / path, mode, blob)
         adds.append(path)
         taken.add(path)
     edits = b''
@@ -102,18 +93,82 @@ def _additions(layout):
     }
 
 
+def _key(it):
+    """What stays of a patch when it is changed: its Change-Id, or subject."""
+    change = re.search(r'^Change-Id: (\S+)$', it.message, re.MULTILINE)
+    return change[1] if change else it.subject
+
+
 def _comments(layout):
-    """The comment lines that patches/series starts with."""
+    """The comments of patches/series: those of the file, and of patches.
+
+    The first, up to an empty line, are of the file. Others are of the patch
+    that they stand before.
+
+    :returns: the first ones, and for each patch its key and its comments
+    """
     try:
-        lines = (layout.patches / stack.SERIES).read_text().splitlines(True)
+        text = (layout.patches / stack.SERIES).read_text()
     except FileNotFoundError:
-        return _COMMENT
-    kept = []
-    for line in lines:
-        if not line.startswith('#'):
-            break
-        kept.append(line)
-    return ''.join(kept)
+        return _COMMENT, []
+    head, gap, rest = text.partition('\n\n')
+    if gap and all(line.startswith('#') for line in head.splitlines()):
+        head += gap
+    else:
+        head = re.match(r'(#.*\n)*', text)[0]
+        rest = text.removeprefix(head)
+    found, comments = [], ''
+    for line in rest.splitlines(True):
+        if line.strip() and not line.startswith('#'):
+            found.append((_key(stack.load(layout, line.strip())), comments))
+            comments = ''
+        else:
+            comments += line
+    return head, found
+
+
+def _series(layout, patches, names):
+    """The text of patches/series, with the comments that it has now.
+
+    The comments of a patch that is gone go to the one that followed it.
+
+    :param patches: as they are to be, in their order
+    :param names: their file names
+    """
+    head, commented = _comments(layout)
+    keys = [_key(it) for it in patches]
+    before, pending = {}, ''
+    for key, comments in commented:
+        pending += comments
+        if key in keys:
+            before[key] = before.get(key, '') + pending
+            pending = ''
+    return head + ''.join(
+        f'{before.pop(key, "")}{name}\n'
+        for key, name in zip(keys, names, strict=True))
+
+
+def _stage_additions(layout, repo, staging, taken, rest):
+    """Puts files that the commits add into staging, in their final state.
+
+    :param taken: their paths
+    :param rest: names of the patches that follow the commits
+    """
+    with tempfile.TemporaryDirectory() as scratch:
+        index = repo.with_index(pathlib.Path(scratch) / 'index')
+        index('read-tree', 'HEAD')
+        for name in rest:
+            it = stack.load(layout, name)
+            for path in sorted(additions.touched(repo, it) & taken):
+                if not additions.apply(index, it, path):
+                    raise Problem(
+                        f'{path} was changed where patches/{name}, which '
+                        'comes later, changes it too. Leave it in build/mend '
+                        'as it was there, and change it in build/nova when '
+                        'all patches apply.'
+                    )
+        for state in additions.in_index(index, sorted(taken)).values():
+            state.write(repo, staging.root)
 
 
 def _stage(layout, repo, commits, rest):
@@ -125,24 +180,27 @@ def _stage(layout, repo, commits, rest):
     staging = Layout(layout.staging)
     staging.patches.mkdir(parents=True)
     taken = set()
-    patches = [_take(repo, staging, commit, taken) for commit in commits]
+    patches = [_take(repo, commit, taken) for commit in commits]
+    _stage_additions(layout, repo, staging, taken, rest)
     for name in rest:
         it = stack.load(layout, name)
         for path in it.adds:
             if path in taken:
                 raise Problem(f'patches/{name} adds {path} a second time.')
-            (staging.root / path).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(
-                layout.root / path, staging.root / path,
-                follow_symlinks=False,
-            )
+            if os.path.lexists(layout.root / path):
+                (staging.root / path).parent.mkdir(
+                    parents=True, exist_ok=True)
+                shutil.copy2(
+                    layout.root / path, staging.root / path,
+                    follow_symlinks=False,
+                )
         patches.append(it)
     names = []
     for number, it in enumerate(patches, 1):
         names.append(patch.file_name(number, it.subject))
         (staging.patches / names[-1]).write_bytes(patch.write(it))
     (staging.patches / stack.SERIES).write_text(
-        _comments(layout) + ''.join(f'{name}\n' for name in names)
+        _series(layout, patches, names)
     )
     return staging
 

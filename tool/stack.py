@@ -7,14 +7,12 @@ branch, index or file of the tree changes until they are all there.
 """
 
 import dataclasses
-import os
 import pathlib
 import re
-import stat
 import tempfile
 
+from tool import additions
 from tool.console import Problem
-from tool.layout import OVERLAY_ROOTS
 from tool import patch
 
 SERIES = 'series'
@@ -24,13 +22,17 @@ class DoesNotApply(Exception):
     """A patch does not apply.
 
     :ivar name: the file name of the patch
+    :ivar patch: what it says
+    :ivar added: the files that it adds, a tool.additions.State each
     :ivar parent: id of the commit that it should have stood on
     :ivar where: what does not apply, one text for each file
     """
 
-    def __init__(self, name, parent, where):
+    def __init__(self, name, patch, added, parent, where):
         super().__init__(f'{name}: {"; ".join(where)}')
         self.name = name
+        self.patch = patch
+        self.added = added
         self.parent = parent
         self.where = where
 
@@ -79,43 +81,6 @@ def load(layout, name):
     return patch.read((layout.patches / name).read_bytes(), f'patches/{name}')
 
 
-def in_overlay(path):
-    """Whether a path of Nova's tree is in the overlay's reach."""
-    parts = pathlib.PurePosixPath(path).parts
-    return len(parts) > 1 and parts[0] in OVERLAY_ROOTS and '..' not in parts
-
-
-def _hash_additions(repo, layout, name, adds):
-    """Puts the additions of a patch into the object store.
-
-    :returns: lines for git update-index --index-info
-    """
-    lines = []
-    for path in adds:
-        if not in_overlay(path):
-            raise Problem(
-                f'patches/{name} adds {path}, which is outside the '
-                f'directories of the overlay ({", ".join(OVERLAY_ROOTS)}).'
-            )
-        file = layout.root / path
-        try:
-            mode = file.lstat().st_mode
-        except FileNotFoundError:
-            raise Problem(
-                f'patches/{name} adds {path}, but there is no such file.'
-            )
-        if stat.S_ISLNK(mode):
-            data, shown = os.fsencode(os.readlink(file)), '120000'
-        elif stat.S_ISREG(mode):
-            data = file.read_bytes()
-            shown = '100755' if mode & stat.S_IXUSR else '100644'
-        else:
-            raise Problem(f'patches/{name} adds {path}, which is no file.')
-        blob = repo('hash-object', '-w', '--stdin', stdin=data)
-        lines.append(f'{shown} {blob}\t{path}\0')
-    return ''.join(lines).encode()
-
-
 def _hunk(edits, path, line):
     """Number and header of the hunk that starts at a line of a file."""
     number = 0
@@ -143,19 +108,22 @@ def _where(stderr, edits):
     return found or [stderr.strip()]
 
 
-def _make(repo, layout, name, parent):
-    """Makes the commit of one patch; the index holds its parent's tree."""
-    it = load(layout, name)
-    known = set(repo.lines('ls-files', '--', *it.adds)) if it.adds else ()
-    for path in it.adds:
-        if path in known:
-            raise Problem(
-                f'patches/{name} adds {path}, which is already there before '
-                'that commit.'
-            )
-    additions = _hash_additions(repo, layout, name, it.adds)
-    if additions:
-        repo('update-index', '-z', '--add', '--index-info', stdin=additions)
+def _make(repo, name, it, added, parent):
+    """Makes the commit of one patch; the index holds its parent's tree.
+
+    :param added: the files that it adds
+    """
+    known = additions.in_index(repo, it.adds)
+    for path in known:
+        raise Problem(
+            f'patches/{name} adds {path}, which is already there before '
+            'that commit.'
+        )
+    if added:
+        repo(
+            'update-index', '-z', '--add', '--index-info',
+            stdin=b''.join(state.entry for state in added),
+        )
     offsets = ()
     if it.edits.strip():
         done = repo.run(
@@ -164,7 +132,7 @@ def _make(repo, layout, name, parent):
         )
         said = done.stderr.decode(errors='replace')
         if done.returncode:
-            raise DoesNotApply(name, parent, _where(said, it.edits))
+            raise DoesNotApply(name, it, added, parent, _where(said, it.edits))
         offsets = tuple(re.findall(r'Hunk #\d+ succeeded at .*offset.*', said))
     env = {}
     if not repo.own:
@@ -188,13 +156,17 @@ def make_commits(repo, layout, base, limit=None):
     :raises Problem: if the series is not one
     """
     made = []
+    patches = [(name, load(layout, name)) for name in names(layout)]
+    states = additions.Additions(repo, layout, patches)
     with tempfile.TemporaryDirectory() as scratch:
         repo = repo.with_index(pathlib.Path(scratch) / 'index')
         repo('read-tree', base)
         parent = base
-        for name in names(layout)[:limit]:
-            made.append(_make(repo, layout, name, parent))
+        for name, it in patches[:limit]:
+            made.append(_make(repo, name, it, states.of(name), parent))
             parent = made[-1].commit
+        if len(made) == len(patches):
+            states.check(repo)
     return made
 
 

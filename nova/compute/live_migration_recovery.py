@@ -13,27 +13,33 @@
 """What becomes of a live migration that its nova-compute no longer follows.
 
 A hypervisor migrates a guest without the help of nova-compute. When the
-service on the source ends in the middle, the guest may stay, or it may arrive
-at the destination, while the database says that it is on the source. Whoever
-started it there again would start it a second time, from disks that are out of
-date. So the source looks, when it starts, where the guest is, and then rolls
-the migration back or completes it. What it cannot tell it leaves alone, in
-the task state that keeps everybody off.
+service on the source ends in the middle, or loses libvirt or the message
+queue, the guest may stay, or it may arrive at the destination, while the
+database says that it is on the source. Whoever started it there again would
+start it a second time, from disks that are out of date. So the source looks
+then, or when it starts, where the guest is, and rolls the migration back or
+completes it. What it cannot tell it leaves alone, in the task state that keeps
+everybody off.
 """
 
 import contextlib
+import functools
+import inspect
 
 from oslo_log import log as logging
 from oslo_serialization import jsonutils
+from oslo_utils import excutils
 
 from nova.compute import power_state
 from nova.compute import task_states
 from nova.compute import utils as compute_utils
 from nova.compute import vm_states
+from nova import context as nova_context
 from nova import exception
 from nova.i18n import _
 from nova import objects
 from nova.objects import fields
+from nova import servicegroup
 
 LOG = logging.getLogger(__name__)
 
@@ -62,10 +68,17 @@ def recover(manager, context, instance, report=True):
         is now on the destination, or if it is not known where it is
     """
     try:
-        is_here = _recover(manager, context, instance, report)
+        return _recover_or_leave(manager, context, instance, report)
     except NotImplementedError:
         manager._reset_live_migration(context, instance)
         return True
+
+
+def _recover_or_leave(manager, context, instance, report=True):
+    try:
+        is_here = _recover(manager, context, instance, report)
+    except NotImplementedError:
+        raise
     except Exception:
         # One server must not keep the service from starting.
         LOG.exception('A live migration has not been recovered, which is '
@@ -74,6 +87,55 @@ def recover(manager, context, instance, report=True):
         return False
     manager._lost_live_migrations.pop(instance.uuid, None)
     return is_here
+
+
+def take_up(manager, instance, migration):
+    """Bring a live migration to an end that the driver has let go.
+
+    What it raised says nothing of the guest, which may have stayed or moved,
+    or may still be on its way.
+
+    :param manager: the ComputeManager of the source
+    :param instance: the Instance
+    :param migration: the Migration
+    :returns: False if the instance has left this host, or if the driver
+        cannot tell where its guest is. True otherwise, even if it is not
+        known: then the instance stays in the task state MIGRATING
+    """
+    instance.refresh()
+    if instance.host != manager.host:
+        return False
+    # Cinder shows the attachments of all projects to the service only.
+    context = nova_context.get_admin_context()
+    try:
+        if instance.task_state == task_states.MIGRATING:
+            _recover_or_leave(manager, context, instance)
+            return True
+        if manager.driver.end_live_migration(instance):
+            # It was rolled back to the end, of which only the note is missing.
+            conclude_at_rest(manager, context, instance, migration)
+            return True
+    except NotImplementedError:
+        pass
+    return False
+
+
+def remembers(function):
+    """Look again at a live migration that a method has ended with an error.
+
+    :param function: a method of the ComputeManager of the source, which takes
+        an ``instance`` and its ``migration``
+    """
+    @functools.wraps(function)
+    def wrapper(manager, *args, **kwargs):
+        try:
+            return function(manager, *args, **kwargs)
+        except Exception:
+            with excutils.save_and_reraise_exception():
+                call = inspect.getcallargs(function, manager, *args, **kwargs)
+                manager._lost_live_migrations[call['instance'].uuid] = (
+                    call['migration'].id)
+    return wrapper
 
 
 def try_again(manager, context):
@@ -460,6 +522,29 @@ def conclude(manager, context, instance, migration):
     manager._delete_allocation_after_move(context, instance, migration)
 
 
+def keep_rescued(manager, context, instance, migration):
+    """Keep an instance in rescue if only the end of its migration has failed.
+
+    In ERROR it could not be unrescued any more, while its guest is well on the
+    destination.
+
+    :param manager: the ComputeManager of the source
+    :param context: RequestContext
+    :param instance: the Instance as the database has it
+    :param migration: the Migration that has failed
+    :returns: True if the instance is rescued and is on its destination
+    """
+    if (instance.vm_state != vm_states.RESCUED or
+            instance.host == manager.host):
+        return False
+    try:
+        conclude(manager, context, instance, migration)
+    except Exception:
+        LOG.exception('The source has not given up all of the instance',
+                      instance=instance)
+    return True
+
+
 def _delete_port_bindings(manager, context, instance, host):
     """Delete the port bindings of an instance on a host that it is not on."""
     try:
@@ -468,3 +553,86 @@ def _delete_port_bindings(manager, context, instance, host):
     except exception.PortBindingDeletionFailed as e:
         LOG.error('The ports keep their bindings to the host %(host)s: '
                   '%(error)s', {'host': host, 'error': e}, instance=instance)
+
+
+def remove_strays(manager, context):
+    """Remove what failed live migrations have left on this host.
+
+    The host may have been down when a migration was rolled back, or the
+    message that says so may have been lost.
+
+    :param manager: the ComputeManager of the host
+    :param context: RequestContext of an administrator
+    """
+    try:
+        stray_uuids = manager.driver.list_stray_instances()
+    except NotImplementedError:
+        return
+    if not stray_uuids:
+        return
+    migrations = objects.MigrationList.get_by_filters(context, {
+        'host': manager.host,
+        'migration_type': fields.MigrationType.LIVE_MIGRATION,
+        'status': ['cancelled', 'error', 'failed']})
+    for uuid in stray_uuids.intersection(
+            migration.instance_uuid for migration in migrations):
+        try:
+            _remove_stray(manager, context, uuid)
+        except exception.InstanceNotFound:
+            # What deleted instances leave has a clean-up of its own.
+            continue
+        except Exception as e:
+            LOG.warning('What a failed live migration of the instance has '
+                        'left on this host is not removed: %s', e,
+                        instance_uuid=uuid)
+
+
+def _remove_stray(manager, context, instance_uuid):
+    """Remove what an instance has left on this host, if it is elsewhere."""
+    instance = objects.Instance.get_by_uuid(context, instance_uuid)
+    if instance.host in (None, manager.host) or not _is_at_rest(instance):
+        return
+    if instance.resources or any(
+            'pci_slot' in (vif.get('profile') or {})
+            for vif in instance.get_network_info()):
+        # The devices of the instance have the names that they have on its
+        # host. Here they may belong to another.
+        return
+    host = instance.host
+    service = objects.Service.get_by_compute_host(context, host)
+    if not servicegroup.API().service_is_up(service):
+        # It would be waited for in vain, once for every instance.
+        return
+
+    def is_on_its_host(data):
+        return manager.compute_rpcapi.check_instance_shared_storage(
+            context, data, instance=instance, host=host)
+
+    migrate_data = manager.driver.rebuild_live_migrate_data(
+        instance, is_on_its_host)
+    if migrate_data.is_shared_instance_path:
+        return
+    if manager.compute_rpcapi.get_guest_power_state(
+            context, instance, host) == power_state.NOSTATE:
+        LOG.warning('This host has files of the instance, whose own host '
+                    '%s has no guest of it. They are not removed.',
+                    host, instance=instance)
+        return
+
+    # The instance may be on its way to this host by now.
+    instance.refresh()
+    if (instance.host != host or not _is_at_rest(instance) or
+            instance_uuid not in manager.driver.list_stray_instances()):
+        return
+
+    LOG.info('Removing what a failed live migration has left on this host',
+             instance=instance)
+    manager._do_rollback_live_migration_at_destination(
+        context, instance,
+        destroy_disks=not migrate_data.is_shared_block_storage,
+        migrate_data=migrate_data)
+
+
+def _is_at_rest(instance):
+    return (instance.task_state is None and
+            instance.vm_state != vm_states.RESIZED)

@@ -119,6 +119,24 @@ def two(tree):
     return tree
 
 
+@pytest.fixture
+def stuck(two):
+    """The tree of a project whose third patch of four does not apply.
+
+    It edits what the first patch has come to write otherwise. It also adds a
+    file, which the fourth edits.
+    """
+    two.write('nova/virt/driver.py', 'ONE = 1\nTWO = 23\nTHREE = 3\n')
+    two.write('doc/source/third.rst', 'Third\n\n\n\n\n\n\n\nEnd\n')
+    two.commit('Third\n\nWhy.\n')
+    two.write('doc/source/third.rst', 'Third\n\n\n\n\n\n\n\nThe end\n')
+    two.commit('Fourth\n\nWhy.\n')
+    refresh.refresh(two.layout)
+    first = two.layout.patches / '0001-First.patch'
+    first.write_text(first.read_text().replace('TWO = 22', 'TWO = 21'))
+    return two
+
+
 def snapshot(root, without=('build', '.cache')):
     """All that is in a directory: path -> content, mode and link target."""
     found = {}

@@ -103,29 +103,29 @@ def test_a_directory_that_is_no_tree_is_not_destroyed(layout):
     assert (layout.tree / 'mine.txt').exists()
 
 
-def test_a_patch_that_does_not_apply_is_named_and_can_be_mended(two):
-    head = two.git.commit('HEAD')
-    layout = two.layout
-    (layout.root / 'nova/virt/rescue.py').write_text('NAME = "other"\n')
+def test_a_patch_that_does_not_apply_is_named_and_can_be_mended(stuck):
+    head = stuck.git.commit('HEAD')
+    layout = stuck.layout
     with pytest.raises(Problem) as caught:
         build.build(layout)
     said = str(caught.value)
-    assert 'patches/0002-Second.patch does not apply' in said
-    assert 'nova/virt/rescue.py, hunk 1 (@@ -1 +1 @@)' in said
-    assert two.git.commit('HEAD') == head
+    assert 'patches/0003-Third.patch does not apply' in said
+    assert 'nova/virt/driver.py, hunk 1 (@@ -1,3 +1,3 @@)' in said
+    assert stuck.git.commit('HEAD') == head
     command = next(
         line for line in said.splitlines() if 'git apply --reject' in line
     )
     done = conftest.shell(layout.root, 'bash', '-c', command)
     mend = layout.mend
     assert 'Rejected hunk #1' in done.stderr
-    assert (mend / 'doc/source/rescue.rst').exists()
+    # As that commit leaves it, not as the one after it does.
+    assert (mend / 'doc/source/third.rst').read_text().endswith('\nEnd\n')
 
     # A second build keeps what was mended so far.
-    (mend / 'nova/virt/rescue.py').write_text('NAME = "other.rescue"\n')
-    with pytest.raises(Problem, match='0002-Second.patch does not apply'):
+    (mend / 'nova/virt/driver.py').write_text('ONE = 1\nTWO = 24\n')
+    with pytest.raises(Problem, match='0003-Third.patch does not apply'):
         build.build(layout)
-    (mend / 'nova/virt/rescue.py.rej').unlink()
+    (mend / 'nova/virt/driver.py.rej').unlink()
     with pytest.raises(Problem, match='not committed'):
         refresh.refresh(layout, mend=True)
     repo = git.Git(mend)
@@ -134,8 +134,39 @@ def test_a_patch_that_does_not_apply_is_named_and_can_be_mended(two):
     refresh.refresh(layout, mend=True)
     assert not mend.exists()
     build.build(layout)
-    assert two.subjects() == ['First', 'Second']
-    assert two.read('nova/virt/rescue.py') == 'NAME = "other.rescue"\n'
+    assert stuck.subjects() == ['First', 'Second', 'Third', 'Fourth']
+    assert stuck.read('nova/virt/driver.py') == 'ONE = 1\nTWO = 24\n'
+    assert stuck.read('doc/source/third.rst').endswith('\nThe end\n')
+
+
+def test_a_new_file_may_change_while_a_patch_is_mended(stuck):
+    with pytest.raises(Problem, match='does not apply'):
+        build.build(stuck.layout)
+    mend = stuck.layout.mend
+    text = (mend / 'doc/source/third.rst').read_text()
+    (mend / 'doc/source/third.rst').write_text(f'Mended\n{text}')
+    repo = git.Git(mend)
+    repo('add', '--all')
+    repo('commit', '--no-edit', '--quiet')
+    refresh.refresh(stuck.layout, mend=True)
+    build.build(stuck.layout)
+    assert stuck.git('show', 'HEAD^:doc/source/third.rst') == (
+        'Mended\n' + text.rstrip())
+    assert stuck.read('doc/source/third.rst').endswith('\nThe end\n')
+
+
+def test_a_mended_file_that_a_later_patch_changes_there_is_refused(stuck):
+    with pytest.raises(Problem, match='does not apply'):
+        build.build(stuck.layout)
+    before = conftest.snapshot(stuck.layout.root)
+    mend = stuck.layout.mend
+    (mend / 'doc/source/third.rst').write_text('All new\n')
+    repo = git.Git(mend)
+    repo('add', '--all')
+    repo('commit', '--no-edit', '--quiet')
+    with pytest.raises(Problem, match='0004-Fourth.patch'):
+        refresh.refresh(stuck.layout, mend=True)
+    assert conftest.snapshot(stuck.layout.root) == before
 
 
 def test_each_file_that_does_not_apply_is_named_with_its_hunk(tree):

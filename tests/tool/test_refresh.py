@@ -25,7 +25,8 @@ def test_edits_go_to_patches_and_new_files_to_the_overlay(two):
     assert 'Adds: nova/virt/rescue.py\n' in first
     assert '+TWO = 22' in first
     assert '+NAME' not in first
-    assert (root / 'nova/virt/rescue.py').read_text() == 'NAME = "rescue"\n'
+    assert (root / 'nova/virt/rescue.py').read_text() == (
+        'NAME = "disk.rescue"\n')
     second = (root / 'patches/0002-Second.patch').read_text()
     assert '+NAME = "disk.rescue"' in second
     assert 'Adds: doc/source/rescue.rst\n' in second
@@ -94,6 +95,38 @@ def test_comments_of_the_series_stay(two):
     two.commit('Empty\n\nWhy.\n')
     refresh.refresh(two.layout)
     assert series.read_text().startswith('# Mine.\n# The order')
+
+
+def test_comments_of_a_patch_go_with_it(two):
+    series = two.layout.patches / 'series'
+    series.write_text(
+        '# The order.\n\n# Topic fixes\n0001-First.patch\n\n'
+        '# Topic feature\n0002-Second.patch\n')
+    two.write('doc/source/index.rst', 'Title\n')
+    two.commit('Zeroth\n\nWhy.\n')
+    two.git('rebase', '--quiet', '--onto', 'base', 'HEAD^')
+    two.git('cherry-pick', two.git('rev-parse', build.BUILT + '^'))
+    two.git('cherry-pick', two.git('rev-parse', build.BUILT))
+    refresh.refresh(two.layout)
+    assert series.read_text() == (
+        '# The order.\n\n0001-Zeroth.patch\n# Topic fixes\n'
+        '0002-First.patch\n\n# Topic feature\n0003-Second.patch\n')
+    before = series.read_text()
+    assert refresh.refresh(two.layout) == []
+    assert series.read_text() == before
+
+
+def test_comments_of_a_patch_that_is_gone_go_to_the_next(two):
+    series = two.layout.patches / 'series'
+    series.write_text(
+        '# The order.\n\n# Topic fixes\n0001-First.patch\n'
+        '# Topic feature\n0002-Second.patch\n')
+    two.git('reset', '--quiet', '--soft', 'base')
+    two.commit('Second\n\nWhy.\n\nChange-Id: I' + '2' * 40 + '\n')
+    refresh.refresh(two.layout)
+    assert series.read_text() == (
+        '# The order.\n\n# Topic fixes\n# Topic feature\n'
+        '0001-Second.patch\n')
 
 
 def _refused(tree, said):
@@ -169,15 +202,14 @@ def test_a_missing_tree_is_said_so(layout):
         refresh.refresh(layout)
 
 
-def test_mending_without_a_commit_is_said_so(two):
-    (two.layout.root / 'nova/virt/rescue.py').write_text('NAME = "other"\n')
+def test_mending_without_a_commit_is_said_so(stuck):
     with pytest.raises(Problem, match='does not apply'):
-        build.build(two.layout)
-    mend = git.Git(two.layout.mend)
+        build.build(stuck.layout)
+    mend = git.Git(stuck.layout.mend)
     mend('reset', '--quiet', '--hard')
     mend('clean', '--quiet', '--force', '-d')
     with pytest.raises(Problem, match='has no commit yet'):
-        refresh.refresh(two.layout, mend=True)
+        refresh.refresh(stuck.layout, mend=True)
 
 
 # A step of a commit: what to do with which path.

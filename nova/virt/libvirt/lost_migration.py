@@ -10,10 +10,10 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""What the libvirt driver knows of a live migration that it did not start.
+"""What the libvirt driver knows of a live migration that it does not follow.
 
 libvirt migrates a guest from daemon to daemon, so it goes on when the
-nova-compute service that asked for it has ended.
+nova-compute service that asked for it has ended or has lost it.
 """
 
 import os
@@ -22,6 +22,7 @@ import time
 
 from oslo_log import log as logging
 from oslo_utils import fileutils
+from oslo_utils import uuidutils
 
 from nova import exception
 from nova import objects
@@ -42,22 +43,29 @@ LOG = logging.getLogger(__name__)
 _JOB_END_TIMEOUT = 30
 
 
-def end_job(host, instance):
+def end_job(host, instance, operation=None):
     """Abort the migration job of a guest and wait for its end.
 
     :param host: nova.virt.libvirt.host.Host
     :param instance: the Instance whose guest may have such a job
-    :returns: whether the guest has no job any more (bool)
+    :param operation: Future of what migrates the guest, which may have yet to
+        make the job. None if that has ended with an earlier nova-compute
+    :returns: whether the guest has no job any more, nor will have (bool)
     """
+    if operation:
+        operation.cancel()
     try:
         guest = host.get_guest(instance)
     except exception.InstanceNotFound:
-        return True
+        guest = None
 
     aborted = False
     deadline = time.monotonic() + _JOB_END_TIMEOUT
-    while _is_active(guest.get_job_info()):
-        if not aborted:
+    while True:
+        is_active = guest is not None and _is_active(guest.get_job_info())
+        if not is_active and (operation is None or operation.done()):
+            return True
+        if is_active and not aborted:
             aborted = True
             try:
                 guest.abort_job()
@@ -67,7 +75,6 @@ def end_job(host, instance):
         if time.monotonic() > deadline:
             return False
         time.sleep(0.2)
-    return True
 
 
 def _is_active(job_info):
@@ -114,11 +121,15 @@ def rebuild_migrate_data(drvr, instance, is_on_other_host):
 def is_instance_path_shared(instance, is_on_other_host):
     """Whether this host and another have one directory for an instance.
 
-    :returns: True if they have, or if there is no directory here, so that
+    :returns: True if they have, or if one of them does not have it, so that
         nothing may or need be removed
     """
     instance_dir = libvirt_utils.get_instance_path(instance)
     if not os.path.exists(instance_dir):
+        return True
+    # A host whose shared file system is not mounted, or is mounted elsewhere,
+    # does not see the file below either.
+    if not is_on_other_host({'filename': instance_dir}):
         return True
     descriptor, path = tempfile.mkstemp(dir=instance_dir)
     os.close(descriptor)
@@ -126,3 +137,13 @@ def is_instance_path_shared(instance, is_on_other_host):
         return is_on_other_host({'filename': path})
     finally:
         fileutils.delete_if_exists(path)
+
+
+def list_instance_dirs(instances_path):
+    """List the instances that have a directory.
+
+    :param instances_path: the directory of their directories (str)
+    :returns: set of UUIDs
+    """
+    return {name for name in os.listdir(instances_path)
+            if uuidutils.is_uuid_like(name)}

@@ -20,6 +20,8 @@ import fixtures
 import oslo_messaging
 from oslo_serialization import jsonutils
 
+from nova.compute import power_state
+from nova.compute import rpcapi
 from nova import context as nova_context
 from nova import objects
 from nova.tests import fixtures as nova_fixtures
@@ -132,6 +134,20 @@ class FaultsTestBase(test_live_migrate_rescued.LiveMigrateRescuedTestBase):
     def _kill_and_restart(self, host):
         self._kill(host)
         self._restart(host)
+
+    def _fail_without_rollback_at_destination(self):
+        """Let a migration fail, of which the destination is not told."""
+        self.outcome = fakelibvirt.VIR_DOMAIN_JOB_FAILED
+        with fixtures.MonkeyPatch(
+                'nova.compute.rpcapi.ComputeAPI.'
+                'rollback_live_migration_at_destination',
+                lambda *args, **kwargs: None):
+            self._live_migrate('dest')
+            self._wait_for_migration_status(self.server, ['failed'])
+        self.outcome = None
+        self._end(self._domain('source'))
+        self._assert_server('source')
+        self.assertTrue(os.path.exists(self._dir('dest')))
 
     def _run_clean_up(self, host):
         self.computes[host].manager._cleanup_incomplete_migrations(
@@ -257,12 +273,69 @@ class SourceKilledTest(FaultsTestBase):
         self.assertLessEqual(
             self.DISKS, set(os.listdir(self._dir('source'))))
 
+        self.flags(rpc_response_timeout=60)
+        self._restart('dest')
+        self._run_clean_up('dest')
+        self._assert_all_on('source', 'dest')
 
-class SourceKilledSharedPathTest(FaultsTestBase):
-    """The same, with one directory for the disks of both hosts."""
+
+class MonitorFailsTest(FaultsTestBase):
+    """The source fails to follow a migration, as without a message queue."""
+
+    def setUp(self):
+        super().setUp()
+        self.stub_out('nova.virt.libvirt.driver.LibvirtDriver.'
+                      '_live_migration_monitor', self._monitor)
+
+    def _monitor(self, *args):
+        future = args[-2]
+        if not future.exception():
+            # as libvirt does
+            domain = self._domain('source')
+            domain.destroy()
+            domain.undefine()
+        raise oslo_messaging.MessagingTimeout()
+
+    def test_guest_stays(self):
+        self.outcome = fakelibvirt.VIR_DOMAIN_JOB_FAILED
+        self._live_migrate('dest')
+        self._wait_for_migration_status(self.server, ['error'])
+        self._assert_all_on('source', 'dest')
+
+    def test_guest_arrives(self):
+        self._live_migrate('dest')
+        self._wait_for_migration_status(self.server, ['completed'])
+        self._assert_all_on('dest', 'source')
+        self._unrescue_server(self.server)
+        self.assertEqual(['disk'], self._guest_disks(self.dest))
+
+    def test_guest_arrives_and_destination_does_not_answer(self):
+        def time_out(*args, **kwargs):
+            asked.set()
+            raise oslo_messaging.MessagingTimeout()
+
+        asked = threading.Event()
+        with fixtures.MonkeyPatch(
+                'nova.compute.rpcapi.ComputeAPI.get_guest_power_state',
+                time_out):
+            self._live_migrate('dest')
+            self.assertTrue(asked.wait(20))
+            self._wait_for_action_fail_completion(
+                self.server, 'live-migration',
+                'compute_recover_live_migration')
+        self._assert_nothing_can_start_it()
+        self._run_clean_up('source')
+        self._assert_all_on('dest', 'source')
+
+
+class SharedPathMixin:
+    """One directory for the disks of both hosts."""
 
     def _set_up_files(self):
         self.host_dirs.shared = True
+
+
+class SourceKilledSharedPathTest(SharedPathMixin, FaultsTestBase):
 
     def test_guest_stays(self):
         self._hold_migration()
@@ -340,6 +413,94 @@ class SourceKilledVolumeTest(FaultsTestBase):
         self._run_clean_up('source')
         self._assert_all_on('dest', 'source')
         self._assert_attached(self.of_dest)
+
+
+class RollbackLostTest(FaultsTestBase):
+    """The destination is not told that a migration is rolled back."""
+
+    def test_destination_cleans_up(self):
+        self._fail_without_rollback_at_destination()
+        self._run_clean_up('dest')
+        self._assert_all_on('source', 'dest')
+
+        self._live_migrate('dest')
+        self._wait_for_migration_status(self.server, ['completed'])
+        self._assert_server('dest')
+
+    def test_host_of_the_server_does_not_answer(self):
+        self._fail_without_rollback_at_destination()
+        self._kill('source')
+        self.flags(rpc_response_timeout=1)
+        self._run_clean_up('dest')
+        self.assertTrue(os.path.exists(self._dir('dest')))
+
+    def test_host_of_the_server_has_no_guest(self):
+        self._fail_without_rollback_at_destination()
+        with fixtures.MockPatch(
+                'nova.compute.manager.ComputeManager._get_power_state',
+                return_value=power_state.NOSTATE):
+            self._run_clean_up('dest')
+        self.assertTrue(os.path.exists(self._dir('dest')))
+
+    def test_host_of_the_server_does_not_see_its_files(self):
+        # as when a shared file system is not mounted there
+        self._fail_without_rollback_at_destination()
+        os.rename(self._dir('source'), self._dir('source') + '.away')
+        self._run_clean_up('dest')
+        self.assertLessEqual(self.DISKS, set(os.listdir(self._dir('dest'))))
+
+    def test_migration_to_here_under_way(self):
+        self._fail_without_rollback_at_destination()
+        shutil.rmtree(self._dir('dest'))
+        self._hold_migration()
+        self._run_clean_up('dest')
+        self.assertTrue(os.path.exists(self._dir('dest')))
+
+
+class RollbackLostSharedPathTest(SharedPathMixin, FaultsTestBase):
+
+    def test_destination_keeps_the_disks(self):
+        self._fail_without_rollback_at_destination()
+        self._run_clean_up('dest')
+        self.assertLessEqual(self.DISKS, set(os.listdir(self._dir('source'))))
+
+
+class PostTest(FaultsTestBase):
+    """The destination cannot be told, or cannot do, what is left to do."""
+
+    def _test_fails(self):
+        self._live_migrate('dest')
+        self._wait_for_migration_status(self.server, ['error'])
+        self._assert_all_on('dest', 'source')
+        self._unrescue_server(self.server)
+        self.assertEqual(['disk'], self._guest_disks(self.dest))
+
+    def test_call_lost(self):
+        self.stub_out(
+            'nova.compute.rpcapi.ComputeAPI.'
+            'post_live_migration_at_destination', self._time_out)
+        self._test_fails()
+
+    def test_reply_lost(self):
+        call = rpcapi.ComputeAPI.post_live_migration_at_destination
+
+        def lose_reply(*args, **kwargs):
+            call(*args, **kwargs)
+            self._time_out()
+
+        self.stub_out(
+            'nova.compute.rpcapi.ComputeAPI.'
+            'post_live_migration_at_destination', lose_reply)
+        self._test_fails()
+
+    def test_destination_fails(self):
+        self.stub_out(
+            'nova.virt.libvirt.driver.LibvirtDriver.'
+            'post_live_migration_at_destination', self._time_out)
+        self._test_fails()
+
+    def _time_out(self, *args, **kwargs):
+        raise oslo_messaging.MessagingTimeout()
 
 
 class ConductorTest(FaultsTestBase):

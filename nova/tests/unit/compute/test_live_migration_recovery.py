@@ -22,6 +22,7 @@ from nova.compute import power_state
 from nova.compute import task_states
 from nova.compute import vm_states
 from nova import exception
+from nova.network import model as network_model
 from nova import objects
 from nova import test
 from nova.tests.unit import fake_instance
@@ -467,3 +468,185 @@ class LiveMigrationRecoveryTestCase(test.NoDBTestCase):
             lambda bdm: saved.append(bdm)))
         self.assertEqual(([], []), self._roll_back_volumes(uuids.of_source))
         self._assert_of_source(*saved)
+
+
+class RemoveStraysTestCase(test.NoDBTestCase):
+
+    def setUp(self):
+        super().setUp()
+        self.context = mock.sentinel.context
+        self.manager = mock.Mock(host='dest')
+        self.driver = self.manager.driver
+        self.driver.list_stray_instances.return_value = {
+            uuids.instance, uuids.other}
+        self.driver.rebuild_live_migrate_data.return_value = (
+            objects.LibvirtLiveMigrateData(
+                is_shared_instance_path=False, is_shared_block_storage=False))
+        self.manager.compute_rpcapi.get_guest_power_state.return_value = (
+            power_state.RUNNING)
+        self.instance = objects.Instance(
+            uuid=uuids.instance, host='source', vm_state=vm_states.RESCUED,
+            task_state=None, resources=None,
+            info_cache=objects.InstanceInfoCache(
+                network_info=network_model.NetworkInfo(
+                    [network_model.VIF(id=uuids.port)])))
+        self.refresh = self.useFixture(fixtures.MockPatchObject(
+            self.instance, 'refresh')).mock
+        self.useFixture(fixtures.MockPatch(
+            'nova.objects.Service.get_by_compute_host'))
+        self.service_is_up = self.useFixture(fixtures.MockPatch(
+            'nova.servicegroup.API.service_is_up', return_value=True)).mock
+        self.get_instance = self.useFixture(fixtures.MockPatch(
+            'nova.objects.Instance.get_by_uuid',
+            return_value=self.instance)).mock
+        self.get_migrations = self.useFixture(fixtures.MockPatch(
+            'nova.objects.MigrationList.get_by_filters',
+            return_value=[objects.Migration(
+                instance_uuid=uuids.instance)])).mock
+
+    def _remove(self):
+        live_migration_recovery.remove_strays(self.manager, self.context)
+        return self.manager._do_rollback_live_migration_at_destination
+
+    def test_removes(self):
+        self._remove().assert_called_once_with(
+            self.context, self.instance, destroy_disks=True,
+            migrate_data=self.driver.rebuild_live_migrate_data.return_value)
+        self.get_instance.assert_called_once_with(
+            self.context, uuids.instance)
+
+    def test_shared_block_storage_keeps_the_disks(self):
+        data = self.driver.rebuild_live_migrate_data.return_value
+        data.is_shared_block_storage = True
+        self._remove().assert_called_once_with(
+            self.context, self.instance, destroy_disks=False,
+            migrate_data=data)
+
+    def test_shared_path(self):
+        data = self.driver.rebuild_live_migrate_data.return_value
+        data.is_shared_instance_path = True
+        self._remove().assert_not_called()
+
+    def test_other_host_does_not_answer(self):
+        self.driver.rebuild_live_migrate_data.side_effect = (
+            test.TestingException)
+        self._remove().assert_not_called()
+
+    def test_no_guest_on_its_host(self):
+        self.manager.compute_rpcapi.get_guest_power_state.return_value = (
+            power_state.NOSTATE)
+        self._remove().assert_not_called()
+
+    def test_instance_of_this_host(self):
+        self.instance.host = 'dest'
+        self._remove().assert_not_called()
+
+    def test_instance_of_no_host(self):
+        self.instance.host = None
+        self._remove().assert_not_called()
+
+    def test_task_under_way(self):
+        self.instance.task_state = task_states.MIGRATING
+        self._remove().assert_not_called()
+
+    def test_resized(self):
+        self.instance.vm_state = vm_states.RESIZED
+        self._remove().assert_not_called()
+
+    def test_persistent_memory(self):
+        self.instance.resources = objects.ResourceList(
+            objects=[objects.Resource()])
+        self._remove().assert_not_called()
+
+    def test_pci_device_of_a_port(self):
+        vif, = self.instance.get_network_info()
+        vif['profile'] = {'pci_slot': '0000:06:00.1'}
+        self._remove().assert_not_called()
+
+    def test_its_host_is_down(self):
+        self.service_is_up.return_value = False
+        self._remove().assert_not_called()
+        self.assertEqual([], self.manager.compute_rpcapi.mock_calls)
+
+    def _test_changes_while_its_host_is_asked(self, **changes):
+        def refresh():
+            self.manager.compute_rpcapi.get_guest_power_state.\
+                assert_called_once_with(self.context, self.instance, 'source')
+            self.instance.update(changes)
+
+        self.refresh.side_effect = refresh
+        self._remove().assert_not_called()
+        self.refresh.assert_called_once_with()
+
+    def test_task_begins_meanwhile(self):
+        self._test_changes_while_its_host_is_asked(
+            task_state=task_states.RESIZE_PREP)
+
+    def test_is_resized_meanwhile(self):
+        self._test_changes_while_its_host_is_asked(
+            vm_state=vm_states.RESIZED)
+
+    def test_arrives_meanwhile(self):
+        self._test_changes_while_its_host_is_asked(host='dest')
+
+    def test_guest_appears_meanwhile(self):
+        self.driver.list_stray_instances.side_effect = [
+            {uuids.instance}, set()]
+        self._remove().assert_not_called()
+
+    def test_no_failed_migration(self):
+        self.get_migrations.return_value = []
+        self._remove().assert_not_called()
+
+    def test_deleted(self):
+        self.get_instance.side_effect = exception.InstanceNotFound(
+            instance_id=uuids.instance)
+        self._remove().assert_not_called()
+
+    def test_no_strays(self):
+        self.driver.list_stray_instances.return_value = set()
+        self._remove().assert_not_called()
+        self.get_migrations.assert_not_called()
+
+    def test_driver_that_cannot(self):
+        self.driver.list_stray_instances.side_effect = NotImplementedError
+        self._remove().assert_not_called()
+        self.get_migrations.assert_not_called()
+
+
+class KeepRescuedTestCase(test.NoDBTestCase):
+
+    def setUp(self):
+        super().setUp()
+        self.manager = mock.Mock(host='source')
+        self.instance = objects.Instance(
+            uuid=uuids.instance, host='dest', vm_state=vm_states.RESCUED)
+
+    def _keep_rescued(self):
+        return live_migration_recovery.keep_rescued(
+            self.manager, mock.sentinel.context, self.instance,
+            mock.sentinel.migration)
+
+    def test_on_destination(self):
+        self.assertTrue(self._keep_rescued())
+        self.manager._delete_allocation_after_move.assert_called_once_with(
+            mock.sentinel.context, self.instance, mock.sentinel.migration)
+        self.manager.network_api.setup_networks_on_host.\
+            assert_called_once_with(mock.sentinel.context, self.instance,
+                                    'source', teardown=True)
+
+    def test_source_cannot_give_up_all(self):
+        self.manager._delete_allocation_after_move.side_effect = (
+            exception.AllocationDeleteFailed(
+                consumer_uuid=uuids.migration, error='error'))
+        self.assertTrue(self._keep_rescued())
+
+    def test_on_source(self):
+        self.instance.host = 'source'
+        self.assertFalse(self._keep_rescued())
+        self.manager._delete_allocation_after_move.assert_not_called()
+
+    def test_not_rescued(self):
+        self.instance.vm_state = vm_states.ACTIVE
+        self.assertFalse(self._keep_rescued())
+        self.manager._delete_allocation_after_move.assert_not_called()

@@ -37,10 +37,10 @@ class EndJobTestCase(test.NoDBTestCase):
         self.host = mock.Mock()
         self.host.get_guest.return_value = self.guest
 
-    def _end_job(self, *types):
+    def _end_job(self, *types, operation=None):
         self.guest.get_job_info.side_effect = [
             libvirt_guest.JobInfo(type=job_type) for job_type in types]
-        return lost_migration.end_job(self.host, self.instance)
+        return lost_migration.end_job(self.host, self.instance, operation)
 
     def test_aborts(self):
         self.assertTrue(self._end_job(
@@ -68,6 +68,26 @@ class EndJobTestCase(test.NoDBTestCase):
             fakelibvirt.libvirtError, 'post-copy')
         self.assertFalse(self._end_job(fakelibvirt.VIR_DOMAIN_JOB_UNBOUNDED))
 
+    def test_operation_makes_its_job_yet(self):
+        operation = mock.Mock()
+        operation.done.side_effect = [False, True]
+        self.assertTrue(self._end_job(
+            fakelibvirt.VIR_DOMAIN_JOB_NONE,
+            fakelibvirt.VIR_DOMAIN_JOB_UNBOUNDED,
+            fakelibvirt.VIR_DOMAIN_JOB_NONE, operation=operation))
+        operation.cancel.assert_called_once_with()
+        self.guest.abort_job.assert_called_once_with()
+
+    def test_operation_does_not_end(self):
+        self.stub_out('nova.virt.libvirt.lost_migration._JOB_END_TIMEOUT', -1)
+        operation = mock.Mock()
+        operation.done.return_value = False
+        self.assertFalse(self._end_job(
+            fakelibvirt.VIR_DOMAIN_JOB_NONE, operation=operation))
+        self.host.get_guest.side_effect = exception.InstanceNotFound(
+            instance_id=uuids.instance)
+        self.assertFalse(self._end_job(operation=operation))
+
 
 class RebuildMigrateDataTestCase(test.NoDBTestCase):
 
@@ -86,9 +106,11 @@ class RebuildMigrateDataTestCase(test.NoDBTestCase):
         self.backend.is_shared_block_storage.return_value = False
         self.backend.is_file_in_instance_path.return_value = True
 
-    def _rebuild(self, shared_path):
+    def _rebuild(self, shared_path, dir_on_other_host=True):
         def is_on_other_host(data):
             self.assertTrue(os.path.exists(data['filename']))
+            if data['filename'] == self.instance_dir:
+                return dir_on_other_host
             return shared_path
 
         data = lost_migration.rebuild_migrate_data(
@@ -109,6 +131,10 @@ class RebuildMigrateDataTestCase(test.NoDBTestCase):
         self.backend.is_shared_block_storage.return_value = True
         self.backend.is_file_in_instance_path.return_value = False
         self.assertEqual((False, True, False), self._rebuild(False))
+
+    def test_other_host_has_no_such_directory(self):
+        self.assertEqual((True, True, False), self._rebuild(
+            False, dir_on_other_host=False))
 
     def test_nothing_that_could_be_removed(self):
         os.rmdir(self.instance_dir)
@@ -132,3 +158,13 @@ class RebuildMigrateDataTestCase(test.NoDBTestCase):
             uuids.mdev: uuids.instance}
         self.assertIn('target_mdevs', lost_migration.rebuild_migrate_data(
             self.drvr, self.instance, lambda data: True))
+
+
+class ListInstanceDirsTestCase(test.NoDBTestCase):
+
+    def test_list(self):
+        path = self.useFixture(fixtures.TempDir()).path
+        for name in (uuids.instance, uuids.instance + '_resize', '_base'):
+            os.mkdir(os.path.join(path, name))
+        self.assertEqual(
+            {uuids.instance}, lost_migration.list_instance_dirs(path))
