@@ -25,14 +25,12 @@ is asked for again.
 """
 
 from collections import abc
-import contextlib
 import dataclasses
 import re
 import uuid
 
 from lab import cloud as cloud_api
-from lab import expect
-from lab import scenarios
+from lab.words import expect
 
 UEFI = 'uefi'
 """What stands for a disk where the markers in UEFI variables are told."""
@@ -114,29 +112,17 @@ def ask(
 
     :param earlier: markers of guests that the server had before
     :param timeout: seconds
-    :raises lab.cloud.CannotTell: if there is no real guest
-    :raises lab.expect.Unexpected: if it does not answer in time, or has not
-        booted since
+    :raises lab.needs.Lacking: if the cloud has no real guests
+    :raises lab.words.expect.Unexpected: if it does not answer in time, or has
+        not booted since
     """
     seen = expect.wait_for(
         'guest that tells of itself', lambda: _ask(cloud, server_id),
         lambda seen: seen is not None and seen.marker not in earlier,
-        tell=lambda seen: f'{seen}, and on the console '
+        show=lambda seen: f'{seen}, and on the console '
         f'{cloud.console(server_id)[-400:]!r}', timeout=timeout)
     assert seen is not None
     return seen
-
-
-def settle(cloud: cloud_api.Cloud, server_id: str) -> None:
-    """Wait until a guest is up, if the cloud has real guests.
-
-    One that still boots does not heed the power button, so that Nova waits
-    in vain for it to shut down, and has little memory to copy.
-
-    :raises lab.expect.Unexpected: if it does not come up in time
-    """
-    with contextlib.suppress(cloud_api.CannotTell):
-        ask(cloud, server_id)
 
 
 def check_boot(
@@ -150,9 +136,9 @@ def check_boot(
     :param markers: what must be from earlier on each of the disks that it can
         write to, the earliest first, by the disk's name
     :returns: the marker that it has added to each
-    :raises lab.cloud.CannotTell: if there is no real guest
-    :raises lab.expect.Unexpected: if it has not booted since, or has another
-        image, other disks or other markers
+    :raises lab.needs.Lacking: if the cloud has no real guests
+    :raises lab.words.expect.Unexpected: if it has not booted since, or has
+        another image, other disks or other markers
     """
     seen = ask(
         cloud, server_id, {text for each in markers.values() for text in each})
@@ -171,8 +157,8 @@ def check_own_boot(
 
     :param markers: what must be on it from earlier, the earliest first
     :returns: the marker that the guest has added
-    :raises lab.cloud.CannotTell: if there is no real guest
-    :raises lab.expect.Unexpected: as check_boot does
+    :raises lab.needs.Lacking: if the cloud has no real guests
+    :raises lab.words.expect.Unexpected: as check_boot does
     """
     return check_boot(cloud, server_id, 'disk', 'vda', {'vda': markers})
 
@@ -183,39 +169,16 @@ def check_runs_on(
     """Check that a guest has not booted since, and has lost none of its data.
 
     :param before: what it told then
-    :raises lab.cloud.CannotTell: if there is no real guest
-    :raises lab.expect.Unexpected: if it has booted since, or has other disks
-        or markers
+    :raises lab.needs.Lacking: if the cloud has no real guests
+    :raises lab.words.expect.Unexpected: if it has booted since, or has other
+        disks or markers
     """
     after = ask(cloud, server_id)
     expect.equal('what has booted last', after.marker, before.marker)
     if after.uptime <= before.uptime:
         raise expect.Unexpected(
-            f'the uptime: expected more than {before.uptime}, seen '
+            f'the uptime: expected more than {before.uptime}, got '
             f'{after.uptime}')
     expect.equal(
         'the guest, but for its uptime',
         dataclasses.replace(after, uptime=before.uptime), before)
-
-
-@contextlib.contextmanager
-def runs_on(
-    cloud: cloud_api.Cloud, step: scenarios.Step, server_id: str,
-    guest: str = 'its guest',
-) -> abc.Iterator[None]:
-    """Check that what the block does leaves a guest and its data alone.
-
-    Both looks at the guest are steps: a cloud without real guests goes on
-    without them.
-
-    :param guest: what the guest is called in them
-    :raises lab.expect.Unexpected: as check_runs_on does
-    """
-    # Where there are no real guests, this is all that is heard of one.
-    before = State()
-    with step(f'{guest} tells how long it has been up'):
-        before = ask(cloud, server_id)
-    yield
-    with step(f'{guest} runs on: it has never booted again, and has lost '
-              'nothing'):
-        check_runs_on(cloud, server_id, before)

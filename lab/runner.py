@@ -1,100 +1,55 @@
 # SPDX-License-Identifier: Apache-2.0
 
-"""Runs scenarios and tells how they go."""
+"""./run scenarios: plays scenarios, and shows how they go."""
 
+import argparse
 from collections import abc
 import contextlib
-import dataclasses
 import functools
+import pathlib
+import sys
 import time
 import traceback
 
 from openstack import exceptions
-import rich.console
 import rich.markup
-import rich.table
 
 from lab import cloud as cloud_api
-from lab import expect
+from lab import report
 from lab import scenarios
+from lab.words import expect
+from lab.words import scene
+from lab.words import steps
+from lab.words.steps import Outcome
+from tool import build
+from tool import console
+from tool.layout import PROJECT
+
+MakeCloud = abc.Callable[[], cloud_api.Cloud]
 
 
-MakeCloud = abc.Callable[
-    [], contextlib.AbstractContextManager[cloud_api.Cloud]]
-
-
-@dataclasses.dataclass(frozen=True)
-class Result:
-    name: str
-    #: None if the cloud cannot tell
-    passed: bool | None
-    #: how long it took, in seconds, with what the cloud needed around it
-    seconds: float
-    #: why the cloud cannot tell
-    reason: str = ''
-
-
-class _Teller:
-    """Tells the steps of one scenario as they happen."""
-
-    def __init__(self, console: rich.console.Console):
-        self._console = console
-
-    def say(self, mark: str, style: str, seconds: float, text: str) -> None:
-        self._console.print(
-            f'  [{style}]{mark:<7}[/]{seconds:5.1f} s  '
-            f'{rich.markup.escape(text)}', highlight=False, soft_wrap=True)
-
-    @contextlib.contextmanager
-    def step(self, text: str) -> abc.Iterator[None]:
-        """Tell how a step went.
-
-        What the cloud cannot tell is no failure; the scenario goes on without
-        it.
-        """
-        begun = time.monotonic()
-        try:
-            with self._console.status(rich.markup.escape(text)):
-                yield
-        except cloud_api.CannotTell as exc:
-            self.say('-', 'dim', time.monotonic() - begun,
-                     f'{text}: this cloud cannot tell, {exc}')
-        except BaseException:
-            self.say('FAILED', 'bold red', time.monotonic() - begun, text)
-            raise
-        else:
-            self.say('ok', 'green', time.monotonic() - begun, text)
-
-
-def _try(act: abc.Callable[[], None]) -> str | None:
-    """Do something. Tells why, if it failed.
-
-    :raises lab.cloud.CannotTell: if the cloud cannot do it
-    """
-    try:
-        act()
-    except expect.Unexpected as exc:
-        return str(exc)
-    except exceptions.HttpException as exc:
-        return f'the API answered {exc.status_code}: {exc.details or exc}'
-    except cloud_api.CannotTell:
-        raise
-    except Exception:
-        return f'the scenario broke:\n{traceback.format_exc()}'
-    return None
+def reason_of(error: Exception) -> str:
+    """Why a scenario failed, in words."""
+    if isinstance(error, expect.Unexpected):
+        return str(error)
+    if isinstance(error, exceptions.HttpException):
+        return (f'the API answered {error.status_code}: '
+                f'{error.details or error}')
+    return 'the scenario broke:\n' + ''.join(traceback.format_exception(error))
 
 
 class _Clouds:
     """One cloud for scenario after scenario, another one after a failure.
 
-    What a scenario leaves behind when it fails must not spoil the next.
+    What a scenario leaves behind when it fails must not spoil the next. A
+    cloud is started only if a scenario needs it.
     """
 
-    def __init__(self, make_cloud: MakeCloud, teller: _Teller):
+    def __init__(self, make_cloud: MakeCloud):
         self._make = make_cloud
-        self._teller = teller
         self._stack = contextlib.ExitStack()
-        self._cloud: cloud_api.Cloud | None = None
+        self.cloud = make_cloud()
+        self._runs = False
 
     def __enter__(self) -> '_Clouds':
         return self
@@ -102,95 +57,141 @@ class _Clouds:
     def __exit__(self, *exc_info: object) -> None:
         self._stack.close()
 
-    def play(self, scenario: scenarios.Scenario) -> None:
-        if self._cloud is None:
-            with self._teller.step('start a cloud'):
-                self._cloud = self._stack.enter_context(self._make())
-        scenario(self._cloud, self._teller.step)
+    def play(
+        self, scenario: scenarios.Scenario, teller: steps.Teller
+    ) -> None:
+        """Play a scenario, on a cloud that is started if none runs."""
+        if not self._runs:
+            with console.step('start a cloud'):
+                self._stack.enter_context(self.cloud)
+            self._runs = True
+        with scene.Scene(self.cloud, teller) as opened:
+            scenario.play(opened)
 
     def stop(self) -> None:
-        self._cloud = None
-        with self._teller.step('stop the cloud'):
-            self._stack.close()
+        """Stop the cloud, if it runs, and make another one."""
+        if self._runs:
+            self._runs = False
+            with console.step('stop the cloud'):
+                self._stack.close()
+        self.cloud = self._make()
+
+
+def _play(
+    clouds: _Clouds, scenario: scenarios.Scenario, is_last: bool
+) -> report.Result:
+    """Play a scenario, and show why it failed or was skipped."""
+    console.console.print(
+        f'[bold]{scenario.name}[/]: {rich.markup.escape(scenario.title)}')
+    begun = time.monotonic()
+    teller = steps.Teller(clouds.cloud.has)
+    lacks = teller.lacks(scenario.needs)
+    reasons = []
+    if lacks:
+        console.ended('skipped', 0.0, steps.lacking(lacks))
+    else:
+        try:
+            clouds.play(scenario, teller)
+        except Exception as exc:
+            reasons.append(teller.named(reason_of(exc)))
+    if reasons or is_last:
+        try:
+            clouds.stop()
+        except Exception as exc:
+            reasons.append(teller.named(reason_of(exc)))
+    for reason in reasons:
+        console.line(f'  {reason}')
+    outcome = (Outcome.FAILED if reasons else
+               Outcome.SKIPPED if lacks else Outcome.OK)
+    return report.Result(
+        scenario, outcome, time.monotonic() - begun,
+        '\n'.join(reasons) or (steps.lacking(lacks) if lacks else ''),
+        tuple(teller.steps))
 
 
 def run(
-    chosen: abc.Mapping[str, scenarios.Scenario],
-    make_cloud: MakeCloud,
-    console: rich.console.Console,
-) -> list[Result]:
+    chosen: abc.Iterable[scenarios.Scenario], make_cloud: MakeCloud
+) -> list[report.Result]:
     """Run scenarios, each whether or not those before it have passed.
 
-    :param chosen: the scenarios by name, in the order to run them
+    :param chosen: in the order to run them
     :param make_cloud: makes a cloud that runs while it is entered
-    :param console: where to tell how it goes
     """
-    teller = _Teller(console)
-    last = list(chosen)[-1]
-    results = []
-    with _Clouds(make_cloud, teller) as clouds:
-        for name, scenario in chosen.items():
-            summary = rich.markup.escape(scenarios.summary(scenario))
-            console.print(
-                f'[bold]{name}[/]: {summary}', highlight=False,
-                soft_wrap=True)
-            begun = time.monotonic()
-            reasons, untold = [], ''
-            try:
-                reasons.append(_try(functools.partial(clouds.play, scenario)))
-            except cloud_api.CannotTell as exc:
-                untold = str(exc)
-                teller.say('-', 'dim', time.monotonic() - begun,
-                           f'this cloud cannot tell, {untold}')
-            if any(reasons) or name == last:
-                reasons.append(_try(clouds.stop))
-            for reason in filter(None, reasons):
-                console.print(
-                    f'  {rich.markup.escape(reason)}', highlight=False,
-                    soft_wrap=True)
-            seconds = time.monotonic() - begun
-            if untold and not any(reasons):
-                results.append(Result(name, None, seconds, untold))
-            else:
-                results.append(Result(name, not any(reasons), seconds))
-    return results
-
-
-def _outcome(result: Result) -> str:
-    """What came of a scenario, for the table."""
-    if result.passed is None:
-        return f'[dim]cannot tell: {rich.markup.escape(result.reason)}[/]'
-    return '[green]passed[/]' if result.passed else '[bold red]FAILED[/]'
-
-
-def table(results: list[Result]) -> rich.table.Table:
-    """The results, one scenario a line."""
-    shown = rich.table.Table()
-    # It is what the scenario can be run by.
-    shown.add_column('scenario', no_wrap=True)
-    shown.add_column('result')
-    shown.add_column('time', justify='right')
-    for result in results:
-        shown.add_row(
-            result.name, _outcome(result), f'{result.seconds:.1f} s')
-    return shown
+    those = list(chosen)
+    with _Clouds(make_cloud) as clouds:
+        return [_play(clouds, scenario, number == len(those))
+                for number, scenario in enumerate(those, 1)]
 
 
 def play(
-    chosen: abc.Mapping[str, scenarios.Scenario],
-    make_cloud: MakeCloud,
-    console: rich.console.Console,
+    chosen: abc.Iterable[scenarios.Scenario], make_cloud: MakeCloud,
+    report_to: pathlib.Path | None = None,
 ) -> int:
-    """Run scenarios, and tell what came of them. Returns the exit code."""
+    """Run scenarios, and show what came of them.
+
+    :param report_to: the file that JUnit's XML goes to, if any
+    :returns: the exit code: 1 if any failed
+    :raises tool.console.Problem: if the report cannot be written
+    """
+    if report_to:
+        # To be refused before anything is played.
+        report.write([], report_to)
     begun = time.monotonic()
-    results = run(chosen, make_cloud, console)
-    console.print(table(results))
-    outcomes = [result.passed for result in results]
-    failed = outcomes.count(False)
-    counts = [f'{outcomes.count(True)} passed', f'{failed} failed']
-    if None in outcomes:
-        counts.append(f'{outcomes.count(None)} this cloud cannot tell')
-    console.print(
-        f'{", ".join(counts)} in {time.monotonic() - begun:.0f} s',
-        highlight=False)
-    return 1 if failed else 0
+    results = run(chosen, make_cloud)
+    if report_to:
+        report.write(results, report_to)
+    console.console.print()
+    console.console.print(report.table(results))
+    console.console.print()
+    for line in report.summary(results):
+        console.line(line)
+    console.line(
+        f'{report.counts(results)} in {time.monotonic() - begun:.0f} s')
+    return int(any(
+        result.outcome is Outcome.FAILED for result in results))
+
+
+def embedded(log: pathlib.Path) -> MakeCloud:
+    """What makes embedded clouds. Builds Nova first.
+
+    :param log: the file that Nova's log goes to
+    :raises tool.console.Problem: if it cannot be written, or Nova cannot be
+        imported
+    """
+    try:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        log.write_text('')
+    except OSError as exc:
+        raise console.Problem(
+            f"Nova's log cannot be written to {log}: {exc.strerror}. Name "
+            'another file with --log.') from exc
+    build.build(PROJECT)
+    sys.path.insert(0, str(PROJECT.tree))
+    try:
+        from lab import embedded as nova
+    except ImportError as exc:
+        raise console.Problem(
+            f'Nova cannot be imported ({exc}): start this as ./run, which '
+            'installs what it needs.') from exc
+    return functools.partial(nova.EmbeddedCloud, log)
+
+
+def run_command(args: argparse.Namespace) -> int:
+    """./run scenarios. Returns the exit code.
+
+    :raises tool.console.Problem: if it cannot be run
+    """
+    known = scenarios.load()
+    chosen = scenarios.choose(args.what, known)
+    if args.list:
+        print(scenarios.listing(chosen))
+        return 0
+    if args.on == 'lab':
+        from lab.real import commands
+
+        return commands.play(chosen, args.report)
+    make_cloud = embedded(args.log)
+    code = play(chosen.values(), make_cloud, args.report)
+    if code:
+        console.line(f"Nova's log is in {args.log}")
+    return code

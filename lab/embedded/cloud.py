@@ -18,18 +18,15 @@ from nova.tests.fixtures import libvirt as fakelibvirt
 from openstack import connection
 
 from lab import cloud
+from lab.embedded import faults
 from lab.embedded import hypervisor
 from lab.embedded import services
-from lab import expect
-
-CAPABILITY = 'supports_live_migrate_rescued'
-
-RELEASED_VERSION = 74
-"""The service version of nova-compute 34.0.0."""
+from lab.needs import Need
+from lab.words import expect
 
 
 class _Login(plugin.BaseAuthPlugin):
-    """Who asks, told in headers: there is no Keystone."""
+    """Who asks, named in headers: there is no Keystone."""
 
     def __init__(
         self, user: str, project: str, roles: abc.Sequence[str], token: str,
@@ -51,12 +48,13 @@ class _Login(plugin.BaseAuthPlugin):
         return self._project
 
 
-class EmbeddedCloud:
-    """A lab.cloud.Cloud in this process, from entering it until leaving.
+class EmbeddedCloud(cloud.Cloud):
+    """A cloud in this process, with nothing real but Nova itself.
 
     :param log: file to which Nova's log is appended
     """
 
+    has: frozenset[Need] = frozenset()
     image = glance.GlanceFixture.image1['id']
     rescue_image = glance.GlanceFixture.image3['id']
     flavor = '1'
@@ -77,11 +75,11 @@ class EmbeddedCloud:
             stack.callback(handler.close)
             stack.enter_context(fixtures.LogHandler(handler))
             stack.enter_context(self._services)
-            self._hypervisors = {
+            self._moves = self._services.useFixture(hypervisor.Migrations({
                 name: compute.driver._host.get_connection()
-                for name, compute in self._services.computes.items()}
-            self._moves = self._services.useFixture(
-                hypervisor.Migrations(self._hypervisors))
+                for name, compute in self._services.computes.items()}))
+            self.faults = faults.EmbeddedFaults(
+                self._services, self._moves, self.connect)
             self.connect().compute.create_flavor(
                 id=self.disks_flavor, name='disks', ram=512, vcpus=1, disk=1,
                 ephemeral=1, swap=64)
@@ -131,23 +129,15 @@ class EmbeddedCloud:
                 if cell != 'cell1']
 
     def cell_of(self, server_id: str) -> str:
-        raise cloud.CannotTell('no server leaves its cell')
+        return self._services.cell_of(server_id)
 
     def records(self, server_id: str) -> dict[str, bool]:
-        raise cloud.CannotTell('no server leaves its cell')
-
-    def require_disk_copies(self) -> None:
-        raise cloud.CannotTell('its disks are empty files')
-
-    def require_volumes(self) -> None:
-        raise cloud.CannotTell('it has no volumes')
-
-    def require_uefi(self) -> None:
-        raise cloud.CannotTell('its guests have no firmware')
+        return self._services.records(server_id)
 
     def guest(self, host: str, server_id: str) -> cloud.Guest | None:
         try:
-            domain = self._hypervisors[host].lookupByUUIDString(server_id)
+            domain = self._moves.connections[host].lookupByUUIDString(
+                server_id)
         except fakelibvirt.libvirtError:
             return None
         paths = etree.fromstring(domain.XMLDesc(0)).xpath(
@@ -162,120 +152,16 @@ class EmbeddedCloud:
             return set()
         return {path.name for path in directory.iterdir()}
 
-    def shared_files(self) -> bool:
-        return True
-
-    def digests(self, host: str, server_id: str) -> dict[str, str]:
-        raise cloud.CannotTell('its disks are empty files')
-
-    def cached_images(self, host: str) -> dict[str, str]:
-        raise cloud.CannotTell('its hosts cache no images')
-
-    def uefi_variables(self, host: str, server_id: str) -> str | None:
-        return None
-
-    def images(self, server_id: str) -> set[str] | None:
-        return None
-
     def put_file(
         self, host: str, server_id: str, name: str, text: str
     ) -> None:
         self._services.directory(server_id).joinpath(name).write_text(text)
 
-    def console(self, server_id: str) -> str:
-        raise cloud.CannotTell('its guests are not real')
-
-    def type(self, server_id: str, line: str, until: str) -> str:
-        raise cloud.CannotTell('its guests are not real')
-
     def copy_image(self, image: str, **properties: str) -> str:
         return self._services.copy_image(image, properties)
 
-    def kernel_image(self) -> str:
-        raise cloud.CannotTell('its guests are not real')
-
     def delete_image(self, image: str) -> None:
         self._services.delete_image(image)
-
-    def migration_fails(
-        self, server_id: str
-    ) -> contextlib.AbstractContextManager[None]:
-        return self._moves.failing(server_id)
-
-    def migration_held(
-        self, server_id: str
-    ) -> contextlib.AbstractContextManager[cloud.HeldMigration]:
-        return self._moves.held(server_id)
-
-    def disks_held(
-        self, server_id: str
-    ) -> contextlib.AbstractContextManager[cloud.HeldMigration]:
-        raise cloud.CannotTell('its disks are empty files')
-
-    def copy_held(
-        self, host: str
-    ) -> contextlib.AbstractContextManager[cloud.HeldCopy]:
-        raise cloud.CannotTell('its hosts share their files')
-
-    def kill_guest(self, host: str, server_id: str) -> None:
-        self._moves.kill(host, server_id)
-
-    def killed(
-        self, service: str, host: str | None = None, gently: bool = False
-    ) -> contextlib.AbstractContextManager[None]:
-        if service == 'libvirtd' and host is not None:
-            return self._moves.unreachable(host)
-        if service == 'glance':
-            return self._services.images_unreachable()
-        raise cloud.CannotTell('its services are one process')
-
-    def frozen(
-        self, service: str, host: str
-    ) -> contextlib.AbstractContextManager[None]:
-        raise cloud.CannotTell('its services are one process')
-
-    def new_disk(
-        self, host: str
-    ) -> contextlib.AbstractContextManager[cloud.Disk]:
-        raise cloud.CannotTell('its hosts share their files')
-
-    @contextlib.contextmanager
-    def incapable(self, *hosts: str) -> abc.Iterator[None]:
-        try:
-            for host in hosts:
-                self._services.report_capability(host, CAPABILITY, False)
-            yield
-        finally:
-            for host in hosts:
-                self._services.report_capability(host, CAPABILITY, True)
-
-    @contextlib.contextmanager
-    def not_upgraded(self, host: str) -> abc.Iterator[None]:
-        current = self._services.report_version(host, RELEASED_VERSION)
-        try:
-            yield
-        finally:
-            self._services.report_version(host, current)
-
-    def hosts_configured(
-        self, section: str, option: str, value: str
-    ) -> contextlib.AbstractContextManager[None]:
-        return self._services.configured(section, option, value)
-
-    @contextlib.contextmanager
-    def host_down(self, host: str) -> abc.Iterator[None]:
-        services = self.connect().compute
-        (service,) = services.services(binary='nova-compute', host=host)
-        self._services.computes[host].stop()
-        for domain in self._hypervisors[host].listAllDomains(
-                fakelibvirt.VIR_CONNECT_LIST_DOMAINS_ACTIVE):
-            domain.destroy()
-        services.update_service_forced_down(service, forced=True)
-        try:
-            yield
-        finally:
-            self._services.restart_compute_service(host)
-            services.update_service_forced_down(service, forced=False)
 
     def audit_placement(self, delete: bool = False) -> str:
         return self._services.audit_placement(delete)

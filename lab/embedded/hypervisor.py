@@ -15,7 +15,7 @@ from urllib import parse
 import fixtures
 from nova.tests.fixtures import libvirt as fakelibvirt
 
-from lab import expect
+from lab.words import expect
 
 
 _OPERATION_ABORTED = 78
@@ -90,7 +90,7 @@ class Migrations(fixtures.Fixture):
 
     def __init__(self, connections: dict[str, fakelibvirt.Connection]):
         super().__init__()
-        self._connections = connections
+        self.connections = connections
         self._failing: set[str] = set()
         self._unreachable: set[str] = set()
         self._held: dict[str, _Held] = {}
@@ -151,7 +151,7 @@ class Migrations(fixtures.Fixture):
             raise _error(
                 'unable to connect to server',
                 fakelibvirt.VIR_ERR_INTERNAL_ERROR)
-        destination = self._connections[host]
+        destination = self.connections[host]
         moved = destination.defineXML(params['destination_xml'])
         moved.create()
         domain.destroy()
@@ -161,12 +161,12 @@ class Migrations(fixtures.Fixture):
         domain.complete_job()
 
     def _host(self, connection: fakelibvirt.Connection) -> str:
-        return next(host for host, each in self._connections.items()
+        return next(host for host, each in self.connections.items()
                     if each is connection)
 
     def kill(self, host: str, uuid: str) -> None:
         """Let a guest die on a host, also one that moves."""
-        domain = self._connections[host].lookupByUUIDString(uuid)
+        domain = self.connections[host].lookupByUUIDString(uuid)
         domain.destroy()
         domain.complete_job()
         self.release()

@@ -140,6 +140,23 @@ class Services(base.ServersTestBase):
             manage.PlacementCommands().audit(verbose=True, delete=delete)
         return '\n'.join(told)
 
+    def cell_of(self, server_id: str) -> str:
+        """Name of the cell in which the API looks for a server."""
+        return objects.InstanceMapping.get_by_instance_uuid(
+            nova_context.get_admin_context(), server_id).cell_mapping.name
+
+    def records(self, server_id: str) -> dict[str, bool]:
+        """Names of the cells that have a server, and whether it is shown."""
+        found = {}
+        for name, cell in self.cell_mappings.items():
+            with nova_context.target_cell(
+                nova_context.get_admin_context(), cell,
+            ) as context:
+                for each in objects.InstanceList.get_by_filters(
+                        context, {'uuid': server_id, 'deleted': False}):
+                    found[name] = not each.hidden
+        return found
+
     def report_version(self, host: str, version: int) -> int:
         """Let a compute service be of a version.
 

@@ -85,16 +85,6 @@ def add(commands) -> None:
     _calls(command)
 
     command = commands.add_parser(
-        'run', help='run scenarios on the lab',
-        description='Runs the scenarios of ./run demo, and those that need '
-        'real guests, on the lab. Exits with 0 if all pass, 1 if any fails, '
-        '2 if there is no such scenario.')
-    command.add_argument('names', nargs='*', metavar='NAME')
-    command.add_argument(
-        '--list', action='store_true', help='list the scenarios and exit')
-    _calls(command)
-
-    command = commands.add_parser(
         'tempest', help='run OpenStack\'s own tests on the lab',
         description='Configures Tempest for the lab and runs those of its '
         'tests whose names match. Exits with Tempest\'s own code.')

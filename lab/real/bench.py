@@ -27,7 +27,6 @@ import libvirt
 from lxml import etree
 from openstack import exceptions
 
-from lab import expect
 from lab.real import cloud as real
 from lab.real import figures
 from lab.real import machine
@@ -36,7 +35,10 @@ from lab.real.services import common
 from lab.real.services import nova
 from lab.real import ticks
 from lab.real import topology
-from lab import server as servers
+from lab.words import expect
+from lab.words import scene as scenes
+from lab.words import server as servers
+from lab.words import steps
 from tool import console
 
 #: Ticks that a guest must show before and after what is measured.
@@ -166,7 +168,7 @@ class _Bench:
         return expect.wait_for(
             'ticks of the guest', lambda: self._watcher.since(begun),
             lambda seen: len(seen) >= _SETTLED,
-            tell=lambda seen: str(len(seen)))
+            show=lambda seen: str(len(seen)))
 
     def _rest(self) -> ticks.Tick:
         """Let the guest run for a while. Returns its last tick."""
@@ -185,7 +187,7 @@ class _Bench:
             f'tick of a guest from the image {image}',
             lambda: [tick for tick in self._watcher.since(begun)
                      if tick.image == image and tick.boot != but],
-            bool, tell=lambda seen: 'none',
+            bool, show=lambda seen: 'none',
             longest_pause=ticks.INTERVAL)[0]
 
     def _where(self) -> tuple[str, str]:
@@ -201,7 +203,7 @@ class _Bench:
                 guest is not None and guest.running, name == host)
 
     def _migrate(self, host: str, microversion: str, status: str) -> None:
-        self._server.live_migrate(host, microversion)
+        self._server.ask_live_migration(host, microversion)
         # Seconds between two looks would show in the result.
         expect.wait_for(
             'migration', self._server.migration,
@@ -223,7 +225,7 @@ class _Bench:
         :param migrate: tells how long it took, in seconds
         :returns: its outage, the part of it that its clock stood still, and
             how long the migration took
-        :raises lab.expect.Unexpected: if it did not run on
+        :raises lab.words.expect.Unexpected: if it did not run on
         """
         before = self._rest()
         wall = migrate()
@@ -371,7 +373,8 @@ def _rescued(
     with contextlib.ExitStack() as stack:
         with _step(f'boot {which} on {source} and rescue it'):
             begun = time.monotonic()
-            server = servers.boot(cloud, source, flavor=flavor)
+            quiet = steps.Teller(cloud.has, quiet=True)
+            server = scenes.Scene(cloud, quiet).boot(source, flavor=flavor)
             stack.callback(_delete, server)
             watcher = stack.enter_context(ticks.Watcher(
                 lab.server_directory(host, server.id) / 'console.log'

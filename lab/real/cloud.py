@@ -4,45 +4,33 @@
 
 from collections import abc
 import contextlib
-import errno
+import functools
 import hashlib
-import os
 import pathlib
-import signal
 import tempfile
-import threading
 import time
 from typing import Any
 
 import libvirt
 from lxml import etree
 from openstack import connection
-from openstack import exceptions
 import sqlalchemy
 
 from lab import cloud
-from lab import expect
+from lab.needs import Need
+from lab.real import faults
 from lab.real import machine
-from lab.real import programs
 from lab.real.services import ceph
 from lab.real.services import cinder
 from lab.real.services import common
-from lab.real.services import glance
-from lab.real.services import hypervisor as hypervisors
-from lab.real.services import infrastructure
 from lab.real.services import nova
 from lab.real import settings
 from lab.real import topology
-from lab import server as servers
+from lab.words import expect
+from lab.words import server as servers
 
 # What fails is raised; libvirt would print it as well.
 libvirt.registerErrorHandler(lambda context, error: None, None)
-
-TRAIT = 'CUSTOM_COMPUTE_LIVE_MIGRATE_RESCUED'
-"""What a host reports to Placement that can live-migrate rescued servers."""
-
-_PACE = 0.1
-"""Seconds between two looks at a migration."""
 
 _ANSWER = 10
 """Seconds that a guest may take to answer on its console."""
@@ -55,7 +43,7 @@ _UEFI_GUEST = """\
   <features><acpi/></features>
 </domain>
 """
-"""As much as tells whether libvirt takes what Nova asks of it for UEFI.
+"""As much as shows whether libvirt takes what Nova asks of it for UEFI.
 
 Some releases do not, that of Debian 12 among them.
 """
@@ -63,197 +51,41 @@ Some releases do not, that of Debian 12 among them.
 _UEFI_VARIABLES = 'var/lib/libvirt/qemu/nvram'
 """Where libvirt keeps those of guests, below the root of a host."""
 
-_SLOWLY = 1
-"""MiB/s: the least that libvirt knows. A guest takes a minute to move."""
 
-_SIZE = 20 << 30
-"""Bytes of a new disk. The machine has to store what is written to it."""
-
-_LEFT = 1 << 20
-"""Bytes that are free on it when it is full."""
-
-
-def _reads(path: pathlib.Path) -> str:
-    """What is in a file of /proc; nothing if its process has ended."""
-    try:
-        return path.read_text()
-    except (FileNotFoundError, ProcessLookupError):
-        return ''
-
-
-def _signal(process: int, number: signal.Signals) -> None:
-    """Send a signal to a process, if it is still there."""
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(process, number)
-
-
-def _kill_incoming(server_id: str) -> bool:
-    """Kill the QEMU that a guest moves to. Returns whether there was one.
-
-    The hosts of the lab are in one process namespace.
-    """
-    for directory in pathlib.Path('/proc').glob('[0-9]*'):
-        words = _reads(directory / 'cmdline').split('\0')
-        if server_id in words and '-incoming' in words:
-            _signal(int(directory.name), signal.SIGKILL)
-            return True
-    return False
-
-
-def _kill_guests(host: str, server_id: str = '') -> None:
-    """Kill all guests of a host, or that of one server."""
-    for directory in machine.processes(host):
-        if _reads(directory / 'comm').startswith('qemu-system') and (
-                server_id in _reads(directory / 'cmdline')):
-            _signal(int(directory.name), signal.SIGKILL)
-
-
-class _HeldCopy:
-    """Stops each process that copies a file to a host.
-
-    Nova copies with scp, or with rsync if it is told to.
-    """
-
-    def __init__(self, host: str):
-        self._host = host
-        self._stopped: set[int] = set()
-        self._over = threading.Event()
-        self._watcher = threading.Thread(target=self._watch)
-
-    def __enter__(self) -> '_HeldCopy':
-        self._watcher.start()
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        self._end(signal.SIGCONT)
-
-    def _watch(self) -> None:
-        while not self._over.wait(_PACE / 10):
-            for directory in machine.processes(self._host):
-                if _reads(directory / 'comm') in ('scp\n', 'rsync\n'):
-                    self._stopped.add(int(directory.name))
-                    _signal(int(directory.name), signal.SIGSTOP)
-
-    def _end(self, number: signal.Signals) -> None:
-        self._over.set()
-        self._watcher.join()
-        for process in self._stopped:
-            _signal(process, number)
-        self._stopped.clear()
-
-    def wait_until_running(self) -> None:
-        expect.wait_for(
-            'copying of a file', lambda: len(self._stopped), bool,
-            tell='{} copies begun'.format)
-
-    def break_off(self) -> None:
-        self._end(signal.SIGKILL)
-
-
-class _Held:
-    """A guest that is copied so slowly that it takes a minute.
-
-    Paused, which is how Nova forces a migration to complete, it may move at
-    full speed.
-
-    :param copied: what is waited for, 'memory' or 'disk'
-    """
-
-    def __init__(self, domain: libvirt.virDomain, copied: str = 'memory'):
-        self._domain = domain
-        self._copied = copied
-        self._speed = domain.migrateGetMaxSpeed()
-        self._over = threading.Event()
-        self._watcher = threading.Thread(target=self._watch)
-
-    def __enter__(self) -> '_Held':
-        self._domain.migrateSetMaxSpeed(_SLOWLY)
-        self._watcher.start()
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        self._over.set()
-        self._watcher.join()
-        self._let_go()
-
-    def _let_go(self) -> None:
-        try:
-            self._domain.migrateSetMaxSpeed(self._speed)
-        except libvirt.libvirtError:
-            # It is not there any more.
-            if self._there():
-                raise
-
-    def _there(self) -> bool:
-        try:
-            return bool(self._domain.isActive())
-        except libvirt.libvirtError as exc:
-            # A libvirt that dies takes what it held with it.
-            if (exc.get_error_code() != libvirt.VIR_ERR_NO_DOMAIN and
-                    self._domain.connect().isAlive()):
-                raise
-            return False
-
-    def _watch(self) -> None:
-        while not self._over.wait(_PACE) and self._there():
-            try:
-                state, _ = self._domain.state()
-            except libvirt.libvirtError:
-                continue
-            if state == libvirt.VIR_DOMAIN_PAUSED:
-                self._let_go()
-                return
-
-    def copied(self) -> int:
-        """How many bytes have been copied of what is waited for."""
-        try:
-            stats = self._domain.jobStats()
-        except libvirt.libvirtError:
-            # A job that begins or ends has none for a moment.
-            return 0
-        return int(stats.get(f'{self._copied}_processed', 0))
-
-    def wait_until_running(self) -> None:
-        expect.wait_for(
-            f'copying of the guest\'s {self._copied}', self.copied,
-            lambda count: count > 0, tell='{} bytes copied'.format)
-
-
-class _Disk:
-    """A disk that is mounted on a host."""
-
-    def __init__(self, directory: pathlib.Path):
-        self._directory = directory
-
-    def fill(self) -> None:
-        with self._directory.joinpath('filler').open('wb') as filler:
-            while True:
-                seen = os.statvfs(self._directory)
-                free = seen.f_bavail * seen.f_frsize - _LEFT
-                if free <= 0:
-                    return
-                try:
-                    # Takes the space without writing to it.
-                    os.posix_fallocate(filler.fileno(), 0, free)
-                    return
-                except OSError as exc:
-                    if exc.errno != errno.ENOSPC:
-                        raise
-                    # Somebody else has taken some meanwhile.
-                    filler.truncate(0)
-
-
-class RealCloud:
-    """A lab.cloud.Cloud in namespaces of this machine.
+class RealCloud(cloud.Cloud):
+    """A cloud in namespaces of this machine.
 
     :param lab: a lab that is up
     """
 
     def __init__(self, lab: common.Lab):
         self._lab = lab
+        self.faults = faults.RealFaults(lab, self)
         self._connections: dict[str, connection.Connection] = {}
         #: ids of the images that scenarios have uploaded
         self._copies: list[str] = []
+
+    @functools.cached_property
+    def has(self) -> frozenset[Need]:
+        found = {Need.GUESTS, Need.SERVICES, Need.NETWORK}
+        if not self._lab.settings.shared:
+            found.add(Need.OWN_FILES)
+            if not ceph.enabled(self._lab):
+                found.add(Need.LOCAL_DISKS)
+        if cinder.enabled(self._lab):
+            found.add(Need.VOLUMES)
+        if all(map(self._has_uefi, self.hosts())):
+            found.add(Need.UEFI)
+        return frozenset(found)
+
+    def _has_uefi(self, host: str) -> bool:
+        """Whether the libvirt of a host starts guests with UEFI."""
+        with contextlib.closing(self.hypervisor(host)) as hypervisor:
+            try:
+                hypervisor.domainXMLToNative('qemu-argv', _UEFI_GUEST, 0)
+            except libvirt.libvirtError:
+                return False
+        return True
 
     def __enter__(self) -> 'RealCloud':
         images = self.connect().image
@@ -333,29 +165,10 @@ class RealCloud:
         finally:
             engine.dispose()
 
-    def require_disk_copies(self) -> None:
-        pass
-
-    def require_volumes(self) -> None:
-        if not cinder.enabled(self._lab):
-            raise cloud.CannotTell('it is up without Cinder')
-
     def hypervisor(self, host: str) -> libvirt.virConnect:
         """A new connection to the libvirt of a host."""
         return libvirt.open(
             f'qemu+tcp://{topology.host(host).address}/system')
-
-    def require_uefi(self) -> None:
-        for host in self.hosts():
-            hypervisor = self.hypervisor(host)
-            try:
-                hypervisor.domainXMLToNative('qemu-argv', _UEFI_GUEST, 0)
-            except libvirt.libvirtError as exc:
-                raise cloud.CannotTell(
-                    f'libvirt of {host} starts no guest with UEFI: {exc}'
-                ) from exc
-            finally:
-                hypervisor.close()
 
     def guest(self, host: str, server_id: str) -> cloud.Guest | None:
         hypervisor = self.hypervisor(host)
@@ -383,9 +196,6 @@ class RealCloud:
         if not directory.is_dir():
             return set()
         return {path.name for path in directory.iterdir()}
-
-    def shared_files(self) -> bool:
-        return self._lab.settings.shared
 
     def digests(self, host: str, server_id: str) -> dict[str, str]:
         # What the host alone has use for.
@@ -474,188 +284,6 @@ class RealCloud:
 
     def delete_image(self, image: str) -> None:
         self.connect('member').image.delete_image(image)
-
-    @contextlib.contextmanager
-    def migration_held(
-        self, server_id: str, copied: str = 'memory'
-    ) -> abc.Iterator[_Held]:
-        host = self.connect().compute.get_server(server_id).compute_host
-        hypervisor = self.hypervisor(host)
-        try:
-            with _Held(
-                hypervisor.lookupByUUIDString(server_id), copied,
-            ) as held:
-                yield held
-        finally:
-            hypervisor.close()
-
-    def disks_held(
-        self, server_id: str
-    ) -> contextlib.AbstractContextManager[_Held]:
-        return self.migration_held(server_id, 'disk')
-
-    @contextlib.contextmanager
-    def migration_fails(self, server_id: str) -> abc.Iterator[None]:
-        over = threading.Event()
-
-        def fail() -> None:
-            while not over.wait(_PACE):
-                if held.copied() and _kill_incoming(server_id):
-                    return
-
-        with self.migration_held(server_id) as held:
-            watcher = threading.Thread(target=fail)
-            watcher.start()
-            try:
-                yield
-            finally:
-                over.set()
-                watcher.join()
-
-    def copy_held(self, host: str) -> _HeldCopy:
-        self._require_files()
-        return _HeldCopy(host)
-
-    def _require_files(self) -> None:
-        """Make sure that each host has files of its own for disks."""
-        if self.shared_files():
-            raise cloud.CannotTell('its hosts share their files')
-        if ceph.enabled(self._lab):
-            raise cloud.CannotTell('its disks are in Ceph')
-
-    def kill_guest(self, host: str, server_id: str) -> None:
-        _kill_guests(host, server_id)
-
-    @contextlib.contextmanager
-    def frozen(self, service: str, host: str) -> abc.Iterator[None]:
-        supervisor = programs.Supervisor(self._lab.where)
-        (program,) = self._programs(service, host)
-        supervisor.freeze(program.name)
-        try:
-            yield
-        finally:
-            supervisor.thaw(program.name)
-
-    def _programs(
-        self, service: str, host: str | None
-    ) -> list[programs.Program]:
-        if service == 'nova-conductor':
-            return nova.conductors(self._lab)
-        if service == 'rabbitmq':
-            return [infrastructure.messages(self._lab)]
-        if service == 'glance':
-            return glance.programs_of(self._lab)
-        assert host is not None
-        make = {'nova-compute': nova.compute,
-                'libvirtd': hypervisors.libvirtd}[service]
-        return [make(self._lab, topology.compute(host))]
-
-    @contextlib.contextmanager
-    def killed(
-        self, service: str, host: str | None = None, gently: bool = False
-    ) -> abc.Iterator[None]:
-        found = self._programs(service, host)
-        supervisor = programs.Supervisor(self._lab.where)
-        for program in found:
-            (supervisor.stop if gently else supervisor.kill)(program.name)
-        try:
-            yield
-        finally:
-            nova.start_anew(self._lab, topology.CELLS, *found)
-            # A compute service that has lost libvirt disables itself.
-            expect.wait_for(
-                'compute services that are enabled', self._disabled,
-                lambda disabled: not disabled)
-
-    def _disabled(self) -> list[str]:
-        """The hosts whose compute services are disabled."""
-        return [service.host for service in self.connect().compute.services(
-            binary='nova-compute') if service.status != 'enabled']
-
-    def new_disk(
-        self, host: str
-    ) -> contextlib.AbstractContextManager[_Disk]:
-        self._require_files()
-        return self._mounted(host)
-
-    @contextlib.contextmanager
-    def _mounted(self, host: str) -> abc.Iterator[_Disk]:
-        image = self._lab.where.lab / f'disk-{host}'
-        instances = str(self._lab.where.here / 'instances')
-        enter = machine.enter(host)
-        with image.open('wb') as file:
-            file.truncate(_SIZE)
-        self._lab.call('mkfs.ext4', '-q', '-m', '0', str(image))
-        self._lab.call(
-            *enter, 'mount', '-o', 'loop', str(image), instances)
-        try:
-            yield _Disk(self._lab.instances_directory(host))
-        finally:
-            self._lab.call(*enter, 'umount', '--lazy', instances)
-            image.unlink()
-
-    @contextlib.contextmanager
-    def incapable(self, *hosts: str) -> abc.Iterator[None]:
-        with contextlib.ExitStack() as stack:
-            for host in hosts:
-                stack.enter_context(self.not_upgraded(host))
-                self._remove_trait(host)
-            yield
-
-    def _remove_trait(self, host: str) -> None:
-        """Remove the trait of a host, whose service does not report it."""
-        placement = self.connect().placement
-        (provider,) = placement.get(
-            '/resource_providers', params={'name': host}
-        ).json()['resource_providers']
-        path = f'/resource_providers/{provider["uuid"]}/traits'
-        traits = placement.get(path, microversion='1.6').json()
-        traits['traits'].remove(TRAIT)
-        exceptions.raise_from_response(
-            placement.put(path, json=traits, microversion='1.6'))
-
-    @contextlib.contextmanager
-    def not_upgraded(self, host: str) -> abc.Iterator[None]:
-        compute = topology.compute(host)
-        try:
-            nova.downgrade(self._lab, compute)
-            yield
-        finally:
-            nova.upgrade(self._lab, compute)
-
-    @contextlib.contextmanager
-    def hosts_configured(
-        self, section: str, option: str, value: str
-    ) -> abc.Iterator[None]:
-        computes = [topology.compute(host) for host in self.hosts()]
-        try:
-            for compute in computes:
-                nova.configure_anew(
-                    self._lab, compute, {section: {option: value}})
-            yield
-        finally:
-            for compute in computes:
-                nova.configure_anew(self._lab, compute, {})
-
-    @contextlib.contextmanager
-    def host_down(self, host: str) -> abc.Iterator[None]:
-        compute = topology.compute(host)
-        supervisor = programs.Supervisor(self._lab.where)
-        libvirtd = hypervisors.libvirtd(self._lab, compute)
-        services = self.connect().compute
-        (service,) = services.services(binary='nova-compute', host=host)
-        with contextlib.ExitStack() as stack:
-            # Nova takes no host for up whose evacuations are not over, and
-            # those end when its compute service starts.
-            stack.callback(
-                services.update_service_forced_down, service, forced=False)
-            stack.callback(nova.start_compute, self._lab, compute)
-            stack.callback(supervisor.start, libvirtd)
-            for program in (nova.compute(self._lab, compute), libvirtd):
-                supervisor.kill(program.name)
-            _kill_guests(host)
-            services.update_service_forced_down(service, forced=True)
-            yield
 
     def audit_placement(self, delete: bool = False) -> str:
         return nova.audit_placement(self._lab, delete)

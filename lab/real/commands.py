@@ -27,7 +27,6 @@ from lab.real.services import common
 from lab.real import settings as lab_settings
 from lab.real import tempest
 from lab.real import topology
-from lab import scenarios
 from tool import build
 from tool import console
 from tool.layout import PROJECT
@@ -160,7 +159,7 @@ def _up(args: argparse.Namespace) -> int:
     console.console.print(
         f'The lab is up, {time.monotonic() - begun:.0f} s after it was asked '
         'for. Next:\n'
-        '  ./run lab run           the scenarios, on it\n'
+        '  ./run scenarios --on lab     the scenarios, on it\n'
         '  eval "$(./run lab env)" and then: openstack server list\n'
         '  ./run lab down          its end')
     return 0
@@ -258,14 +257,25 @@ def _shell(args: argparse.Namespace) -> int:
         [*machine.enter_from_outside(WHERE, args.host), *command])
 
 
-def _run(args: argparse.Namespace) -> int:
-    known = scenarios.load()
-    if args.list:
-        print(scenarios.listing(known))
-        return 0
-    scenarios.choose(args.names, known, './run lab run')
+def _bypass_proxy() -> None:
+    """Keep a proxy that pip and apt need from between the services."""
+    for name in ('no_proxy', 'NO_PROXY'):
+        os.environ[name] = ','.join(filter(None, (
+            os.environ.get(name), '127.0.0.1', 'localhost',
+            *(host.address for host in topology.HOSTS))))
+
+
+def play(what: abc.Iterable[str], report: pathlib.Path | None) -> int:
+    """Play scenarios on the lab. Returns the exit code.
+
+    :param what: their names
+    :param report: the file that JUnit's XML goes to, if any
+    :raises tool.console.Problem: if there is no whole lab
+    """
+    _bypass_proxy()
     _need_whole_lab()
-    return _inside('run', *args.names)
+    return _inside('scenarios', str(report.absolute() if report else ''),
+                   *what)
 
 
 def _tempest(args: argparse.Namespace) -> int:
@@ -289,7 +299,7 @@ def _smoke(args: argparse.Namespace) -> int:
     if code:
         return code
     try:
-        code = _inside('run', 'live-migrate-rescued')
+        code = _inside('scenarios', '', 'live-migrate-rescued')
     finally:
         with _locked(), console.step('end the lab'):
             _end()
@@ -335,7 +345,6 @@ _COMMANDS = {
     'env': _env,
     'logs': _logs,
     'shell': _shell,
-    'run': _run,
     'tempest': _tempest,
     'bench': _bench,
     'smoke': _smoke,
@@ -347,9 +356,5 @@ def run(args: argparse.Namespace) -> int:
 
     :raises tool.console.Problem: if it cannot be run
     """
-    # A proxy that pip and apt need must not come between the services.
-    for name in ('no_proxy', 'NO_PROXY'):
-        os.environ[name] = ','.join(filter(None, (
-            os.environ.get(name), '127.0.0.1', 'localhost',
-            *(host.address for host in topology.HOSTS))))
+    _bypass_proxy()
     return _COMMANDS[args.lab_command](args)

@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 
-"""What of the lab's commands runs on its controller.
+"""The parts of ./run lab and ./run scenarios that run on the controller.
 
 `python -m lab.real.inside COMMAND [ARGUMENT...]`, from lab.real.commands.
 """
 
 from collections import abc
 import functools
+import pathlib
 import subprocess
 import sys
 import xmlrpc.client
@@ -31,17 +32,19 @@ def _up(lab: common.Lab, arguments: abc.Sequence[str]) -> int:
     return 0
 
 
-def _run(lab: common.Lab, names: abc.Sequence[str]) -> int:
+def _scenarios(lab: common.Lab, arguments: abc.Sequence[str]) -> int:
+    report, *names = arguments
     return runner.play(
-        scenarios.choose(names, scenarios.load(), './run lab run'),
-        functools.partial(cloud.RealCloud, lab), console.console)
+        scenarios.choose(names, scenarios.load()).values(),
+        functools.partial(cloud.RealCloud, lab),
+        pathlib.Path(report) if report else None)
 
 
 def _bench(lab: common.Lab, arguments: abc.Sequence[str]) -> int:
     return bench.run(lab, int(arguments[0]), arguments[1:])
 
 
-_COMMANDS = {'up': _up, 'run': _run, 'bench': _bench}
+_COMMANDS = {'up': _up, 'scenarios': _scenarios, 'bench': _bench}
 
 
 def main(argv: abc.Sequence[str]) -> int:

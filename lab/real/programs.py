@@ -22,9 +22,9 @@ import xmlrpc.client
 
 from supervisor import xmlrpc as supervisor_xmlrpc
 
-from lab import expect
 from lab.real import layout
 from lab.real import machine
+from lab.words import expect
 from tool import console
 
 #: Seconds between two looks at a program.
@@ -255,7 +255,7 @@ class Supervisor:
     def kill(self, name: str) -> None:
         """Kill a program and all that it runs; it is not started again.
 
-        :raises lab.expect.Unexpected: if it does not die
+        :raises lab.words.expect.Unexpected: if it does not die
         """
         # One that dies before it is told to stop would be started again, and
         # one that is told to stop would do more than die.

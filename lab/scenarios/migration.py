@@ -2,107 +2,49 @@
 
 """Live migration and evacuation of ordinary servers."""
 
-from lab import cloud as cloud_api
-from lab import expect
-from lab import guest as guests
-from lab import scenarios
-from lab import server as servers
+from lab.needs import Need
+from lab.scenarios import scenario
+from lab.words import expect
+from lab.words.scene import Scene
+from lab.words import server as servers
 
 
-def live_migrate(cloud: cloud_api.Cloud, step: scenarios.Step) -> None:
+@scenario(capability=20, needs={Need.GUESTS})
+def live_migrate(scene: Scene) -> None:
     """A server moves to another host, and its guest runs on"""
-    source, destination = cloud.hosts()[:2]
-    with step(f'boot a server on {source}'):
-        server = servers.boot(cloud, source)
-        guest = cloud.guest(source, server.id)
-        usage = server.allocations()[source]
-    with step('its guest runs and writes a marker to its disk'):
-        guests.check_own_boot(cloud, server.id, [])
+    source, destination = scene.hosts()
+    server = scene.boot(source)
+    server.check_boots()
 
-    with guests.runs_on(cloud, step, server.id):
-        with step(f'live-migrate it to {destination}'):
-            server.live_migrate(destination, servers.RELEASED)
-            server.wait_for_migration('completed')
-            server.wait_for_status('ACTIVE')
-
-    with step(f'it is on {destination}, {source} has nothing of it'):
-        expect.equal('its host', server.host(), destination)
-        expect.equal(
-            'the resources it uses', server.allocations(),
-            {destination: usage})
-        expect.equal(
-            f'the guest on {destination}', cloud.guest(
-                destination, server.id), guest)
-        expect.equal(
-            f'the guest on {source}', cloud.guest(source, server.id), None)
-        if not cloud.shared_files():
-            expect.equal(
-                f'the files on {source}', cloud.files(source, server.id),
-                set())
-
-    with step('delete it'):
-        server.delete()
+    server.live_migrate(destination, servers.RELEASED)
+    server.check_lives_on(destination)
+    server.check_guest_runs_on()
 
 
-def evacuate(cloud: cloud_api.Cloud, step: scenarios.Step) -> None:
+@scenario(capability=12)
+def evacuate(scene: Scene) -> None:
     """A server leaves a dead host, and an audit finds what it left behind"""
-    source, destination = cloud.hosts()[:2]
-    # Without real guests, nothing is ever told.
-    first = ''
-    with step(f'boot a server on {source}'):
-        server = servers.boot(cloud, source)
-        usage = server.allocations()[source]
-    with step('its guest runs and writes a marker to its disk'):
-        first = guests.check_own_boot(cloud, server.id, [])
+    source, destination = scene.hosts()
+    server = scene.boot(source)
+    server.check_boots()
 
-    with cloud.host_down(source):
-        with step(f'{source} is down: evacuate the server'):
-            server.evacuate()
-            expect.equal('its host', server.host(), destination)
-        with step('it uses resources on both hosts'):
-            expect.equal(
-                'the resources it uses', server.allocations(),
-                {source: usage, destination: usage})
+    with scene.lasting(
+            f'{source} fails', scene.cloud.faults.host_down(source),
+            f'{source} comes back'):
+        server.evacuate()
+        server.check_uses(source, destination)
+        scene.check_audit(server.id, 'can be deleted')
+        server.check_uses(source, destination)
+        scene.check_audit(server.id, 'Deleted', delete=True)
+        server.check_uses(destination)
+        scene.check_audit()
+        server.start(destination)
+        # Where its disk was a file of its host, it has a new one.
+        server.check_boots()
 
-        with step('an audit of Placement finds those on the dead host'):
-            expect.mentions(
-                cloud.audit_placement(), server.id, 'can be deleted')
-            expect.equal(
-                'the hosts whose resources it uses',
-                set(server.allocations()), {source, destination})
-        with step('and deletes them'):
-            expect.mentions(
-                cloud.audit_placement(delete=True), server.id, 'Deleted')
-            expect.equal(
-                'the resources it uses', server.allocations(),
-                {destination: usage})
-        with step('another audit finds nothing'):
-            expect.equal('the audit', cloud.audit_placement(), '')
-
-        with step(f'start it on {destination}'):
-            server.start()
-        with step('its disk is ' + (
-                'the same' if cloud.shared_files() else 'a new one')):
-            guests.check_own_boot(
-                cloud, server.id, [first] if cloud.shared_files() else [])
-
-    with step(f'{source} is back, and has nothing of it'):
+    with scene.teller.step(f'{source} deletes its guest', is_check=True):
         expect.wait_for(
             f'deletion of the guest on {source}',
-            lambda: cloud.guest(source, server.id), lambda seen: seen is None)
-        if not cloud.shared_files():
-            expect.equal(
-                f'the files on {source}', cloud.files(source, server.id),
-                set())
-    with step(f'it still runs on {destination}'):
-        expect.equal('its host', server.wait_for_status(
-            'ACTIVE').compute_host, destination)
-        guest = cloud.guest(destination, server.id)
-        expect.equal(
-            'whether its guest runs', guest is not None and guest.running,
-            True)
-        expect.equal(
-            'the resources it uses', server.allocations(),
-            {destination: usage})
-    with step('delete it'):
-        server.delete()
+            lambda: scene.cloud.guest(source, server.id),
+            lambda seen: seen is None)
+    server.check_lives_on(destination)

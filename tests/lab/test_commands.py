@@ -46,7 +46,7 @@ def told(capsys):
 
 @pytest.mark.parametrize('command', [
     ['up'], ['down'], ['status'], ['env'], ['shell', 'node1'], ['smoke'],
-    ['run'], ['bench']])
+    ['bench']])
 def test_needs_root(command, capsys, monkeypatch, where):
     monkeypatch.setattr(os, 'geteuid', lambda: 1000)
     assert call(*command) == 1
@@ -55,7 +55,7 @@ def test_needs_root(command, capsys, monkeypatch, where):
 
 
 @pytest.mark.parametrize('command', [
-    ['status'], ['env'], ['shell', 'node1'], ['run'], ['bench']])
+    ['status'], ['env'], ['shell', 'node1'], ['bench']])
 def test_needs_a_lab(command, capsys):
     assert call(*command) == 1
     assert './run lab up' in told(capsys)
@@ -116,9 +116,25 @@ def test_path_with_a_blank(capsys, monkeypatch, tmp_path):
     assert 'blank' in told(capsys)
 
 
-def test_unknown_scenario(capsys):
-    assert call('run', 'rescue-and-unrescu') == 2
-    assert 'rescue-and-unrescue' in told(capsys)
+def test_scenarios_need_a_lab(capsys):
+    assert tool_main.main(['scenarios', '--on', 'lab']) == 1
+    error = capsys.readouterr().err
+    assert error.startswith('./run scenarios: ') and './run lab up' in error
+
+
+def test_scenarios_are_played_on_the_controller(
+    monkeypatch, tmp_path, capsys
+):
+    asked = []
+    monkeypatch.setattr(commands, '_need_whole_lab', lambda: None)
+    monkeypatch.setattr(
+        commands, '_inside', lambda *words: asked.append(words) or 1)
+    monkeypatch.chdir(tmp_path)
+    for words in (['refuse-source', '12'], ['12', '--report', 'new']):
+        assert tool_main.main(['scenarios', '--on', 'lab', *words]) == 1
+    assert asked == [
+        ('scenarios', '', 'evacuate', 'refuse-source'),
+        ('scenarios', str(tmp_path / 'new'), 'evacuate')]
 
 
 @pytest.mark.parametrize('rounds', ['0', 'x'])

@@ -3,13 +3,17 @@
 """The embedded cloud does what its interface says."""
 
 import os
+import shutil
 import threading
 
 import pytest
 
 from lab import cloud as cloud_api
-from lab import expect
-from lab import server as servers
+from lab.needs import Lacking
+from lab.needs import Need
+from lab.words import expect
+from lab.words import scene as scenes
+from lab.words import steps
 
 LIVE_MIGRATE = '2.104'
 TRAIT = 'CUSTOM_COMPUTE_LIVE_MIGRATE_RESCUED'
@@ -35,9 +39,19 @@ def hosts(cloud):
     return cloud.hosts()
 
 
+def boot(cloud):
+    teller = steps.Teller(cloud.has, quiet=True)
+    return scenes.Scene(cloud, teller).boot(cloud.hosts()[0])
+
+
 @pytest.fixture
-def server(cloud, hosts):
-    return servers.boot(cloud, hosts[0])
+def scene(cloud):
+    return scenes.Scene(cloud, steps.Teller(cloud.has, quiet=True))
+
+
+@pytest.fixture
+def server(scene, hosts):
+    return scene.boot(hosts[0])
 
 
 def places(cloud, server):
@@ -46,58 +60,58 @@ def places(cloud, server):
 
 def test_migration_moves_the_guest(cloud, hosts, server):
     assert places(cloud, server) == [GUEST, None]
-    server.live_migrate(hosts[1], LIVE_MIGRATE)
-    server.wait_for_migration('completed')
+    server.ask_live_migration(hosts[1], LIVE_MIGRATE)
+    server.check_migration_is('completed')
     server.wait_for_status('ACTIVE')
     assert places(cloud, server) == [None, GUEST]
     assert list(server.allocations()) == [hosts[1]]
 
 
 def test_failing_migration_leaves_the_guest(cloud, hosts, server):
-    with cloud.migration_fails(server.id):
-        server.live_migrate(hosts[1], LIVE_MIGRATE)
-        server.wait_for_migration('failed')
+    with cloud.faults.migration_fails(server.id):
+        server.ask_live_migration(hosts[1], LIVE_MIGRATE)
+        server.check_migration_is('failed')
         server.wait_for_status('ACTIVE')
         assert places(cloud, server) == [GUEST, None]
-    server.live_migrate(hosts[1], LIVE_MIGRATE)
-    server.wait_for_migration('completed')
+    server.ask_live_migration(hosts[1], LIVE_MIGRATE)
+    server.check_migration_is('completed')
     assert places(cloud, server) == [None, GUEST]
 
 
 def test_held_migration_can_be_aborted(cloud, hosts, server):
-    with cloud.migration_held(server.id) as migration:
-        server.live_migrate(hosts[1], LIVE_MIGRATE)
+    with cloud.faults.migration_held(server.id) as migration:
+        server.ask_live_migration(hosts[1], LIVE_MIGRATE)
         migration.wait_until_running()
-        server.wait_for_migration('running')
+        server.check_migration_is('running')
         assert places(cloud, server) == [GUEST, None]
-        server.abort_migration()
-        server.wait_for_migration('cancelled')
+        server.delete_migration()
+        server.check_migration_is('cancelled')
     server.wait_for_status('ACTIVE')
     assert places(cloud, server) == [GUEST, None]
 
 
 def test_held_migration_can_be_forced_to_complete(cloud, hosts, server):
-    with cloud.migration_held(server.id) as migration:
-        server.live_migrate(hosts[1], LIVE_MIGRATE)
+    with cloud.faults.migration_held(server.id) as migration:
+        server.ask_live_migration(hosts[1], LIVE_MIGRATE)
         migration.wait_until_running()
-        server.wait_for_migration('running')
-        server.force_complete_migration()
-        server.wait_for_migration('completed')
+        server.check_migration_is('running')
+        server.complete_migration()
+        server.check_migration_is('completed')
     assert places(cloud, server) == [None, GUEST]
 
 
 def test_held_migration_goes_on_when_released(cloud, hosts, server):
-    with cloud.migration_held(server.id) as migration:
-        server.live_migrate(hosts[1], LIVE_MIGRATE)
+    with cloud.faults.migration_held(server.id) as migration:
+        server.ask_live_migration(hosts[1], LIVE_MIGRATE)
         migration.wait_until_running()
         assert places(cloud, server) == [GUEST, None]
-    server.wait_for_migration('completed')
+    server.check_migration_is('completed')
     assert places(cloud, server) == [None, GUEST]
 
 
 def test_migration_that_does_not_begin_is_told(cloud, monkeypatch):
     monkeypatch.setattr(expect, 'TIMEOUT', 0.0)
-    with cloud.migration_held('no-such-server') as migration:
+    with cloud.faults.migration_held('no-such-server') as migration:
         with pytest.raises(expect.Unexpected, match='not begun'):
             migration.wait_until_running()
 
@@ -107,7 +121,7 @@ def test_hosts_are_of_one_cell_and_there_is_another(cloud, hosts, server):
     (other,) = {service.host for service in services} - set(hosts)
     assert cloud.other_cell_hosts() == [other]
     with expect.refused(400):
-        server.live_migrate(other, LIVE_MIGRATE)
+        server.ask_live_migration(other, LIVE_MIGRATE)
     assert len(hosts) == 2
 
 
@@ -122,7 +136,7 @@ def traits(cloud, host):
 
 def test_incapable_host_reports_so_and_recovers(cloud, hosts):
     assert TRAIT in traits(cloud, hosts[0])
-    with cloud.incapable(hosts[0]):
+    with cloud.faults.incapable(hosts[0]):
         assert TRAIT not in traits(cloud, hosts[0])
         assert TRAIT in traits(cloud, hosts[1])
     assert TRAIT in traits(cloud, hosts[0])
@@ -143,13 +157,6 @@ def test_members_are_no_admins(cloud, hosts):
     assert admin.get('/os-hypervisors').status_code == 200
 
 
-def test_console_cannot_be_told(cloud, server):
-    with pytest.raises(cloud_api.CannotTell, match='not real'):
-        cloud.console(server.id)
-    with pytest.raises(cloud_api.CannotTell, match='not real'):
-        cloud.type(server.id, 'tell now', 'told')
-
-
 def test_copy_of_an_image_until_it_is_deleted(cloud, server):
     image = cloud.copy_image(cloud.rescue_image, hw_rescue_bus='virtio')
     assert image != cloud.rescue_image
@@ -163,19 +170,66 @@ def test_copy_of_an_image_until_it_is_deleted(cloud, server):
         server.rescue(image)
 
 
-@pytest.mark.parametrize('ask', [
-    lambda cloud: cloud.require_disk_copies(),
-    lambda cloud: cloud.require_volumes(),
-    lambda cloud: cloud.require_uefi(),
-    lambda cloud: cloud.cell_of('any'),
-    lambda cloud: cloud.records('any'),
-    lambda cloud: cloud.digests(cloud.hosts()[0], 'any'),
-    lambda cloud: cloud.cached_images(cloud.hosts()[0]),
-    lambda cloud: cloud.kernel_image(),
-])
-def test_disks_cannot_be_told(cloud, ask):
-    with pytest.raises(cloud_api.CannotTell):
-        ask(cloud)
+def test_cell_that_has_a_server(cloud, hosts, scene):
+    server = scene.boot(hosts[0])
+    other = scene.boot(cloud.other_cell_hosts()[0])
+    for each, cell in ((server, 'cell1'), (other, 'cell2')):
+        assert cloud.cell_of(each.id) == cell
+        assert cloud.records(each.id) == {cell: True}
+    server.delete()
+    assert cloud.records(server.id) == {}
+
+
+def test_footprint_elsewhere_is_found(cloud, hosts, server):
+    server.check_lives_on(hosts[0])
+    with pytest.raises(expect.Unexpected, match='its host'):
+        server.check_lives_on(hosts[1])
+    cloud.put_file(hosts[0], server.id, 'more', '')
+    with pytest.raises(expect.Unexpected, match='its files'):
+        server.check_lives_on(hosts[0])
+    cloud._services.directory(server.id).joinpath('more').unlink()
+    kept = cloud._services.directory(f'{server.id}_resize')
+    kept.mkdir()
+    cloud.put_file(hosts[0], kept.name, 'disk', '')
+    with pytest.raises(expect.Unexpected, match='kept of its files'):
+        server.check_lives_on(hosts[0])
+    shutil.rmtree(kept)
+    connections = cloud._moves.connections
+    xml = connections[hosts[0]].lookupByUUIDString(server.id).XMLDesc(0)
+    connections[hosts[1]].defineXML(xml)
+    with pytest.raises(expect.Unexpected, match='what node2 has of it'):
+        server.check_lives_on(hosts[0])
+    connections[hosts[1]].lookupByUUIDString(server.id).undefine()
+    server.check_lives_on(hosts[0])
+
+
+def test_quota_and_allocations_are_part_of_the_footprint(
+    cloud, hosts, scene, server
+):
+    other = scene.boot(hosts[0])
+    with pytest.raises(expect.Unexpected, match='quota'):
+        server.check_lives_on(hosts[0])
+    other.delete()
+    server.check_lives_on(hosts[0])
+    placement = cloud.connect().placement
+    path = f'/allocations/{server.id}'
+    used = placement.get(path, microversion='1.28').json()
+    (held,) = used['allocations'].values()
+    held['resources']['MEMORY_MB'] += 1
+    assert placement.put(
+        path, microversion='1.28', json=used).status_code == 204
+    with pytest.raises(expect.Unexpected, match='the resources it uses'):
+        server.check_lives_on(hosts[0])
+
+
+def test_scene_deletes_what_is_left(cloud, hosts):
+    with scenes.Scene(cloud, steps.Teller(cloud.has, quiet=True)) as scene:
+        server = scene.boot(hosts[0])
+        image = scene.copy_image(cloud.image)
+    assert list(cloud.connect().compute.servers()) == []
+    assert cloud.files(hosts[0], server.id) == set()
+    assert cloud.connect().compute.get(
+        f'/images/{image.id}', microversion='2.1').status_code == 404
 
 
 def state(cloud, host):
@@ -189,14 +243,14 @@ def test_hosts_are_configured_for_a_while(cloud, hosts):
 
     before = conf.CONF.libvirt.images_type
     assert before != 'raw'
-    with cloud.hosts_configured('libvirt', 'images_type', 'raw'):
+    with cloud.faults.configured('libvirt', 'images_type', 'raw'):
         assert conf.CONF.libvirt.images_type == 'raw'
     assert conf.CONF.libvirt.images_type == before
 
 
-def test_server_with_more_disks_and_a_config_drive(cloud, hosts):
-    server = servers.boot(
-        cloud, hosts[0], cloud.copy_image(cloud.image), cloud.disks_flavor,
+def test_server_with_more_disks_and_a_config_drive(cloud, hosts, scene):
+    server = scene.boot(
+        hosts[0], cloud.copy_image(cloud.image), cloud.disks_flavor,
         config_drive=True)
     assert {'disk', 'disk.eph0', 'disk.swap', 'disk.config'} <= cloud.files(
         hosts[0], server.id)
@@ -205,13 +259,13 @@ def test_server_with_more_disks_and_a_config_drive(cloud, hosts):
         'disk', 'disk.eph0', 'disk.swap')
 
 
-def test_host_fails_and_comes_back(cloud, hosts, server):
-    with cloud.host_down(hosts[0]):
+def test_host_fails_and_comes_back(cloud, hosts, scene, server):
+    with cloud.faults.host_down(hosts[0]):
         assert state(cloud, hosts[0]) == 'down'
         assert places(cloud, server) == [
             cloud_api.Guest(False, ('disk',)), None]
     assert state(cloud, hosts[0]) == 'up'
-    servers.boot(cloud, hosts[0]).delete()
+    scene.boot(hosts[0]).delete()
 
 
 def test_audit_tells_and_deletes_what_no_server_uses(cloud, hosts, server):
@@ -228,72 +282,82 @@ def test_audit_tells_and_deletes_what_no_server_uses(cloud, hosts, server):
 
 
 def test_unreachable_hypervisor_fails_moves_to_it(cloud, hosts, server):
-    with cloud.killed('libvirtd', hosts[1]):
-        server.live_migrate(hosts[1], LIVE_MIGRATE)
-        server.wait_for_migration('failed')
+    with cloud.faults.killed('libvirtd', hosts[1]):
+        server.ask_live_migration(hosts[1], LIVE_MIGRATE)
+        server.check_migration_is('failed')
     server.wait_for_status('ACTIVE')
-    with cloud.migration_held(server.id) as migration:
-        server.live_migrate(hosts[1], LIVE_MIGRATE)
+    with cloud.faults.migration_held(server.id) as migration:
+        server.ask_live_migration(hosts[1], LIVE_MIGRATE)
         migration.wait_until_running()
-        with cloud.killed('libvirtd', hosts[1]):
-            server.wait_for_migration('failed')
+        with cloud.faults.killed('libvirtd', hosts[1]):
+            server.check_migration_is('failed')
     server.wait_for_status('ACTIVE')
     assert places(cloud, server) == [GUEST, None]
-    server.live_migrate(hosts[1], LIVE_MIGRATE)
-    server.wait_for_migration('completed')
+    server.ask_live_migration(hosts[1], LIVE_MIGRATE)
+    server.check_migration_is('completed')
 
 
 def test_move_is_lost_with_the_hypervisor_of_its_source(cloud, hosts, server):
-    with cloud.migration_held(server.id) as migration:
-        server.live_migrate(hosts[1], LIVE_MIGRATE)
+    with cloud.faults.migration_held(server.id) as migration:
+        server.ask_live_migration(hosts[1], LIVE_MIGRATE)
         migration.wait_until_running()
-        with cloud.killed('libvirtd', hosts[0]):
+        with cloud.faults.killed('libvirtd', hosts[0]):
             pass
-        server.wait_for_migration('failed')
+        server.check_migration_is('failed')
     server.wait_for_status('ACTIVE')
     assert places(cloud, server) == [GUEST, None]
 
 
 def test_guest_that_is_killed_does_not_move(cloud, hosts, server):
-    with cloud.migration_held(server.id) as migration:
-        server.live_migrate(hosts[1], LIVE_MIGRATE)
+    with cloud.faults.migration_held(server.id) as migration:
+        server.ask_live_migration(hosts[1], LIVE_MIGRATE)
         migration.wait_until_running()
-        cloud.kill_guest(hosts[0], server.id)
-        server.wait_for_migration('failed')
+        cloud.faults.kill_guest(hosts[0], server.id)
+        server.check_migration_is('failed')
     assert places(cloud, server) == [
         cloud_api.Guest(False, ('disk',)), None]
 
 
-def test_no_server_boots_without_the_image_service(cloud, hosts):
-    with cloud.killed('glance'):
+def test_no_server_boots_without_the_image_service(cloud, hosts, scene):
+    with cloud.faults.killed('glance'):
         with expect.refused(500):
-            servers.boot(cloud, hosts[0])
-    servers.boot(cloud, hosts[0]).delete()
+            scene.boot(hosts[0])
+    scene.boot(hosts[0]).delete()
 
 
-@pytest.mark.parametrize('ask', [
-    lambda cloud: cloud.cached_images('node1'),
-    lambda cloud: cloud.copy_held('node1'),
-    lambda cloud: cloud.disks_held('any'),
-    lambda cloud: cloud.new_disk('node1'),
-    lambda cloud: cloud.frozen('nova-compute', 'node1'),
-    lambda cloud: cloud.killed('nova-compute', 'node1'),
-    lambda cloud: cloud.killed('nova-conductor'),
-    lambda cloud: cloud.killed('rabbitmq'),
+@pytest.mark.parametrize('ask, need', [
+    (lambda cloud: cloud.console('any'), Need.GUESTS),
+    (lambda cloud: cloud.type('any', 'tell now', 'told'), Need.GUESTS),
+    (lambda cloud: cloud.digests('node1', 'any'), Need.GUESTS),
+    (lambda cloud: cloud.cached_images('node1'), Need.GUESTS),
+    (lambda cloud: cloud.uefi_variables('node1', 'any'), Need.GUESTS),
+    (lambda cloud: cloud.kernel_image(), Need.GUESTS),
+    (lambda cloud: cloud.faults.copy_held('node1'), Need.LOCAL_DISKS),
+    (lambda cloud: cloud.faults.migration_held('any', 'disks'),
+     Need.LOCAL_DISKS),
+    (lambda cloud: cloud.faults.new_disk('node1'), Need.LOCAL_DISKS),
+    (lambda cloud: cloud.faults.frozen('nova-compute', 'node1'),
+     Need.SERVICES),
+    (lambda cloud: cloud.faults.killed('nova-compute', 'node1'),
+     Need.SERVICES),
+    (lambda cloud: cloud.faults.killed('nova-conductor'), Need.SERVICES),
+    (lambda cloud: cloud.faults.killed('rabbitmq'), Need.SERVICES),
 ])
-def test_faults_of_real_services_cannot_be_told(cloud, ask):
-    with pytest.raises(cloud_api.CannotTell):
+def test_what_the_cloud_lacks_cannot_be_asked_for(cloud, ask, need):
+    assert not cloud.has
+    with pytest.raises(Lacking) as lacking:
         ask(cloud)
+    assert lacking.value.need is need
 
 
 def test_nothing_leaks_from_one_cloud_to_the_next(make):
     machine = os.uname()
     with make() as first:
-        server = servers.boot(first, first.hosts()[0])
+        server = boot(first)
         directory = first._services.directory(server.id)
         assert directory.is_dir()
-        with first.migration_held(server.id) as migration:
-            server.live_migrate(first.hosts()[1], LIVE_MIGRATE)
+        with first.faults.migration_held(server.id) as migration:
+            server.ask_live_migration(first.hosts()[1], LIVE_MIGRATE)
             migration.wait_until_running()
     assert not directory.exists()
     assert os.uname() == machine
@@ -309,11 +373,11 @@ def test_nothing_leaks_from_one_cloud_to_the_next(make):
 
 def test_cloud_stops_while_a_server_moves(make):
     with make() as cloud:
-        source, destination = cloud.hosts()
-        server = servers.boot(cloud, source)
-        server.live_migrate(destination, LIVE_MIGRATE)
+        _, destination = cloud.hosts()
+        server = boot(cloud)
+        server.ask_live_migration(destination, LIVE_MIGRATE)
     with make() as cloud:
-        servers.boot(cloud, source).delete()
+        boot(cloud).delete()
 
 
 def test_cloud_that_does_not_start_leaves_nothing(make, monkeypatch):
@@ -327,4 +391,4 @@ def test_cloud_that_does_not_start_leaves_nothing(make, monkeypatch):
                 pass
     assert os.uname() == machine
     with make() as cloud:
-        servers.boot(cloud, cloud.hosts()[0]).delete()
+        boot(cloud).delete()

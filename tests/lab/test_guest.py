@@ -2,15 +2,12 @@
 
 """What a guest tells on its console is understood, or asked for again."""
 
-import contextlib
 import dataclasses
-import types
 
 import pytest
 
-from lab import cloud as cloud_api
-from lab import expect
 from lab import guest
+from lab.words import expect
 
 FACTS = [
     'image rescue boot 2',
@@ -136,47 +133,3 @@ def test_guest_that_does_not_run_on(changed, message):
         guest.ask(Console(), 'id'), **{'uptime': 7.0, **changed})
     with pytest.raises(expect.Unexpected, match=message):
         guest.check_runs_on(Console(), 'id', before)
-
-
-class Steps:
-    """Takes the steps of a scenario, and what a cloud cannot tell in them."""
-
-    def __init__(self):
-        self.told = []
-
-    def __call__(self, text):
-        self.told.append(text)
-        return contextlib.suppress(cloud_api.CannotTell)
-
-
-def test_guest_that_runs_on_meanwhile():
-    step = Steps()
-    console = Console(lambda text: text.replace('7.50', '7.49'))
-    with guest.runs_on(console, step, 'id', 'the other one'):
-        assert len(console.asked) == 1
-    assert len(console.asked) == 2
-    assert [text.startswith('the other one ') for text in step.told] == [
-        True, True]
-
-
-def test_guest_that_boots_meanwhile():
-    console = Console(lambda text: text.replace('boot 2', 'boot 1'))
-    with pytest.raises(expect.Unexpected, match='booted last'):
-        with guest.runs_on(console, Steps(), 'id'):
-            pass
-
-
-def cannot_tell(server_id):
-    raise cloud_api.CannotTell('its guests are not real')
-
-
-def test_guest_that_is_not_real_is_not_looked_at():
-    step = Steps()
-    with guest.runs_on(
-            types.SimpleNamespace(console=cannot_tell), step, 'id'):
-        step.told.append('move')
-    assert step.told[1] == 'move'
-
-
-def test_guests_that_are_not_real_need_no_waiting_for():
-    guest.settle(types.SimpleNamespace(console=cannot_tell), 'id')

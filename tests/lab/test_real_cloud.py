@@ -15,11 +15,12 @@ import types
 
 import pytest
 
-from lab import cloud
-from lab import expect
+from lab.needs import Lacking
+from lab.needs import Need
 from lab.real import layout
 from lab.real.services import common
 from lab.real import settings
+from lab.words import expect
 
 SERVER = 'f6c1f4a2-0000-4000-8000-000000000001'
 OTHER = 'f6c1f4a2-0000-4000-8000-000000000002'
@@ -89,7 +90,12 @@ def real():
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(sys.modules, 'libvirt', libvirt)
         yield importlib.import_module('lab.real.cloud')
-    del sys.modules['lab.real.cloud']
+    del sys.modules['lab.real.cloud'], sys.modules['lab.real.faults']
+
+
+@pytest.fixture
+def faults(real):
+    return real.faults
 
 
 @pytest.fixture
@@ -97,29 +103,29 @@ def domain():
     return Domain()
 
 
-def test_a_held_guest_moves_at_full_speed_afterwards(real, domain):
-    with real._Held(domain):
+def test_a_held_guest_moves_at_full_speed_afterwards(faults, domain):
+    with faults._Held(domain):
         assert domain.speeds == [FULL_SPEED, 1]
     assert domain.speeds == [FULL_SPEED, 1, FULL_SPEED]
 
 
-def test_a_held_guest_moves_at_full_speed_once_it_is_paused(real, domain):
-    with real._Held(domain):
+def test_a_held_guest_moves_at_full_speed_once_it_is_paused(faults, domain):
+    with faults._Held(domain):
         domain.now = PAUSED
         expect.wait_for(
             'full speed', lambda: domain.speeds[-1], {FULL_SPEED}.__contains__)
 
 
-def test_a_held_guest_that_has_gone(real, domain):
-    with real._Held(domain) as held:
+def test_a_held_guest_that_has_gone(faults, domain):
+    with faults._Held(domain) as held:
         domain.error = GONE
         held._watcher.join(expect.TIMEOUT)
         assert not held._watcher.is_alive()
     assert domain.speeds[-1] == 1
 
 
-def test_a_held_guest_whose_libvirt_has_died(real, domain):
-    with real._Held(domain) as held:
+def test_a_held_guest_whose_libvirt_has_died(faults, domain):
+    with faults._Held(domain) as held:
         domain.connected = False
         domain.error = BROKEN
         held._watcher.join(expect.TIMEOUT)
@@ -127,22 +133,22 @@ def test_a_held_guest_whose_libvirt_has_died(real, domain):
     assert domain.speeds[-1] == 1
 
 
-def test_a_held_guest_that_cannot_be_let_go_is_told(real, domain):
+def test_a_held_guest_that_cannot_be_let_go_is_told(faults, domain):
     with pytest.raises(Error):
-        with real._Held(domain):
+        with faults._Held(domain):
             domain.error = BROKEN
 
 
-def test_what_has_been_copied(real, domain):
-    with real._Held(domain) as held:
+def test_what_has_been_copied(faults, domain):
+    with faults._Held(domain) as held:
         assert held.copied() == 0
         domain.job = {'memory_processed': 7}
         assert held.copied() == 7
         held.wait_until_running()
 
 
-def test_what_has_been_copied_of_disks(real, domain):
-    with real._Held(domain, 'disk') as held:
+def test_what_has_been_copied_of_disks(faults, domain):
+    with faults._Held(domain, 'disk') as held:
         domain.job = {'memory_processed': 7, 'disk_processed': 0}
         assert held.copied() == 0
         domain.job = {'memory_processed': 0, 'disk_processed': 8}
@@ -150,12 +156,12 @@ def test_what_has_been_copied_of_disks(real, domain):
         held.wait_until_running()
 
 
-def test_a_disk_is_filled_but_for_the_rest(real, tmp_path, monkeypatch):
+def test_a_disk_is_filled_but_for_the_rest(faults, tmp_path, monkeypatch):
     free = types.SimpleNamespace(f_bavail=300, f_frsize=4096)
-    monkeypatch.setattr(real.os, 'statvfs', {tmp_path: free}.__getitem__)
-    real._Disk(tmp_path).fill()
+    monkeypatch.setattr(faults.os, 'statvfs', {tmp_path: free}.__getitem__)
+    faults._Disk(tmp_path).fill()
     taken = sum(path.stat().st_blocks * 512 for path in tmp_path.iterdir())
-    assert taken == 300 * 4096 - real._LEFT
+    assert taken == 300 * 4096 - faults._LEFT
 
 
 @contextlib.contextmanager
@@ -168,12 +174,12 @@ def process(*words):
         running.kill()
 
 
-def test_only_the_incoming_guest_is_killed(real):
+def test_only_the_incoming_guest_is_killed(faults):
     with process('-uuid', SERVER) as source, \
             process('-uuid', OTHER, '-incoming', 'defer') as other:
-        assert not real._kill_incoming(SERVER)
+        assert not faults._kill_incoming(SERVER)
         with process('-uuid', SERVER, '-incoming', 'defer') as incoming:
-            assert real._kill_incoming(SERVER)
+            assert faults._kill_incoming(SERVER)
             assert incoming.wait(expect.TIMEOUT) == -signal.SIGKILL
         assert source.poll() is None and other.poll() is None
 
@@ -190,13 +196,6 @@ def lab(tmp_path):
     where = layout.Layout(tmp_path)
     where.lab.mkdir()
     return Lab(where, settings.draw(None, shared=False))
-
-
-def test_only_a_lab_with_cinder_has_volumes(real, lab):
-    with pytest.raises(cloud.CannotTell, match='Cinder'):
-        real.RealCloud(lab).require_volumes()
-    real.RealCloud(Lab(lab.where, settings.draw(
-        None, shared=False, extras=['cinder']))).require_volumes()
 
 
 class Hypervisor:
@@ -218,28 +217,49 @@ class Hypervisor:
         pass
 
 
-@pytest.mark.parametrize('refused', ['firmware="efi"', 'secure="no"'])
-def test_only_where_libvirt_takes_it_is_uefi(real, lab, refused, monkeypatch):
-    seen = real.RealCloud(lab)
-    refuses = {host: [] for host in seen.hosts()}
-    monkeypatch.setattr(
-        seen, 'hypervisor', lambda host: Hypervisor(refuses[host]))
-    seen.require_uefi()
-    refuses[seen.hosts()[-1]].append(refused)
-    with pytest.raises(cloud.CannotTell, match=refused):
-        seen.require_uefi()
+@pytest.fixture
+def seen(real, lab, monkeypatch):
+    """The cloud of a lab, by how it was drawn, whose libvirts have UEFI."""
+    def seen(shared=False, extras=(), refuses=()):
+        found = real.RealCloud(
+            Lab(lab.where, settings.draw(None, shared, list(extras))))
+        last = found.hosts()[-1]
+        monkeypatch.setattr(found, 'hypervisor', lambda host: Hypervisor(
+            refuses if host == last else []))
+        return found
+    return seen
 
 
-@pytest.mark.parametrize('ask', ['copy_held', 'new_disk'])
-def test_only_a_lab_with_files_of_each_host_has_faults_of_them(
-    real, lab, ask
-):
-    getattr(real.RealCloud(lab), ask)('node2')
-    for shared, extras, reason in (
-            (True, [], 'share'), (False, ['ceph'], 'Ceph')):
-        other = Lab(lab.where, settings.draw(None, shared, extras))
-        with pytest.raises(cloud.CannotTell, match=reason):
-            getattr(real.RealCloud(other), ask)('node2')
+ALWAYS = {Need.GUESTS, Need.SERVICES, Need.NETWORK}
+
+
+@pytest.mark.parametrize('how, has', [
+    ({}, {Need.OWN_FILES, Need.LOCAL_DISKS, Need.UEFI}),
+    ({'shared': True}, {Need.UEFI}),
+    ({'extras': ['ceph']}, {Need.OWN_FILES, Need.UEFI}),
+    ({'extras': ['cinder']}, {Need.OWN_FILES, Need.VOLUMES, Need.UEFI}),
+    ({'refuses': ['firmware="efi"']}, {Need.OWN_FILES, Need.LOCAL_DISKS}),
+    ({'refuses': ['secure="no"']}, {Need.OWN_FILES, Need.LOCAL_DISKS}),
+])
+def test_what_a_lab_has(seen, how, has):
+    assert seen(**how).has == ALWAYS | has
+
+
+@pytest.mark.parametrize('ask', [
+    lambda inflict: inflict.copy_held('node2'),
+    lambda inflict: inflict.new_disk('node2'),
+    lambda inflict: inflict.migration_held('any', 'disks').__enter__(),
+])
+@pytest.mark.parametrize('how', [{'shared': True}, {'extras': ['ceph']}])
+def test_only_disks_in_local_files_have_faults_of_them(seen, ask, how):
+    with pytest.raises(Lacking) as lacking:
+        ask(seen(**how).faults)
+    assert lacking.value.need is Need.LOCAL_DISKS
+
+
+def test_disks_in_local_files_have_faults_of_them(seen):
+    seen().faults.copy_held('node2')
+    seen().faults.new_disk('node2')
 
 
 def fill(lab, database, *statements):

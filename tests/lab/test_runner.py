@@ -1,218 +1,232 @@
 # SPDX-License-Identifier: Apache-2.0
 
-"""The runner tells what happens, and no scenario spoils another."""
+"""The runner shows what happens, and no scenario spoils another."""
 
 import contextlib
-import io
 
 import pytest
-import rich.console
 
-from lab import cloud as cloud_api
-from lab import expect
+from lab.needs import Need
 from lab import runner
+from lab import scenarios
+from lab.words import expect
+from lab.words.steps import Outcome
+from tool import console
 
 
-def passing(cloud, step):
+class Cloud(contextlib.nullcontext):
+    """As much of a cloud as a scene needs that boots nothing."""
+
+    def __init__(self, *has):
+        super().__init__(self)
+        self.has = frozenset(has)
+
+
+def scenario(play, *needs):
+    return scenarios.scenario(capability=2, needs=needs)(play)
+
+
+def step(scene, text):
+    with scene.teller.step(text):
+        expect.note_done(text)
+
+
+@scenario
+def passing(scene):
     """It passes"""
-    with step('one'):
-        pass
-    with step('two [of two]'):
-        pass
+    step(scene, 'one')
+    step(scene, 'two [of two]')
 
 
-def failing(cloud, step):
+@scenario
+def failing(scene):
     """It fails"""
-    with step('look'):
-        raise expect.Unexpected('the sky: expected blue, seen grey')
+    with scene.teller.step('look', is_check=True):
+        expect.equal('the sky', 'grey', 'blue')
 
 
-def broken(cloud, step):
+@scenario
+def broken(scene):
     """It is broken"""
-    with step('divide'):
+    with scene.teller.step('divide'):
         1 / 0
 
 
-def asking(cloud, step):
-    """It asks for more than can be told"""
-    with step('the console'):
-        raise cloud_api.CannotTell('it has none')
-    with step('go on'):
+@scenario
+def empty(scene):
+    """It says more than it does"""
+    with scene.teller.step('its data are there', is_check=True):
         pass
 
 
-def beyond(cloud, step):
-    """It asks for what the cloud has not"""
-    raise cloud_api.CannotTell('it has no [hosts]')
+@scenario
+def partly(scene):
+    """It has a check that cannot be made"""
+    scene.teller.skip('the console shows it', [Need.GUESTS])
+    with scene.teller.step('it is there', is_check=True):
+        expect.equal('it', 1, 1)
 
 
-@contextlib.contextmanager
-def cloud_that_does_not_start():
-    raise RuntimeError('no power')
-    yield
+def unplayable(scene):
+    """It needs more than there is"""
+    raise AssertionError('it was started')
 
 
-@contextlib.contextmanager
-def cloud_that_does_not_stop():
-    yield
-    raise RuntimeError('a thread is left')
+beyond = scenario(unplayable, Need.GUESTS, Need.UEFI)
+
+
+class CloudThatDoesNotStart(Cloud):
+    def __enter__(self):
+        raise RuntimeError('no power')
+
+
+class CloudThatDoesNotStop(Cloud):
+    def __exit__(self, *exc_info):
+        raise RuntimeError('a thread is left')
 
 
 @pytest.fixture
-def run():
-    def run(*chosen, make_cloud=contextlib.nullcontext):
-        told = io.StringIO()
-        results = runner.run(
-            {scenario.__name__: scenario for scenario in chosen}, make_cloud,
-            rich.console.Console(file=told, width=60))
-        return results, told.getvalue()
+def run(capsys):
+    def run(*chosen, make_cloud=Cloud):
+        results = runner.run(chosen, make_cloud)
+        return results, capsys.readouterr().out
     return run
 
 
-def test_steps_are_told_in_plain_lines(run):
-    results, told = run(passing)
-    assert [result.passed for result in results] == [True]
-    lines = told.splitlines()
+def outcomes(results):
+    return [result.outcome for result in results]
+
+
+def test_steps_are_shown_in_plain_lines(run):
+    results, shown = run(passing)
+    assert outcomes(results) == [Outcome.OK]
+    lines = shown.splitlines()
     assert lines[0] == 'passing: It passes'
     assert [line.split(' s  ')[1] for line in lines[1:]] == [
         'start a cloud', 'one', 'two [of two]', 'stop the cloud']
     assert all(line.startswith('  ok ') for line in lines[1:])
-    assert '\x1b' not in told
+    assert '\x1b' not in shown
 
 
-def test_reason_of_a_failure_is_told_and_the_next_one_runs(run):
-    results, told = run(failing, passing)
-    assert [(result.name, result.passed) for result in results] == [
-        ('failing', False), ('passing', True)]
-    assert 'FAILED' in told
-    assert '  the sky: expected blue, seen grey\n' in told
+def test_reason_of_a_failure_is_shown_and_the_next_one_runs(run):
+    results, shown = run(failing, passing)
+    assert [(str(result), result.scenario.name) for result in results] == [
+        ('FAILED', 'failing'), ('passed', 'passing')]
+    assert 'FAILED' in shown
+    assert "  the sky: expected 'blue', got 'grey'\n" in shown
+    assert results[0].reason == "the sky: expected 'blue', got 'grey'"
 
 
-def test_broken_scenario_is_told_with_its_traceback(run):
-    results, told = run(broken, passing)
-    assert [result.passed for result in results] == [False, True]
-    assert 'the scenario broke' in told
-    assert 'ZeroDivisionError' in told
+def test_broken_scenario_is_shown_with_its_traceback(run):
+    results, shown = run(broken, passing)
+    assert outcomes(results) == [Outcome.FAILED, Outcome.OK]
+    assert 'the scenario broke' in shown
+    assert 'ZeroDivisionError' in shown
 
 
-def test_what_the_cloud_cannot_tell_is_no_failure(run):
-    results, told = run(asking)
-    assert [result.passed for result in results] == [True]
-    assert 'the console: this cloud cannot tell, it has none' in told
-    assert 'go on' in told
+def test_step_in_which_nothing_is_looked_at_fails_its_scenario(run):
+    results, shown = run(empty)
+    assert outcomes(results) == [Outcome.FAILED]
+    assert 'its data are there: nothing was compared' in shown
+    (line,) = [line for line in shown.splitlines()
+               if line.endswith(' s  its data are there')]
+    assert line.startswith('  FAILED ')
 
 
-def test_scenario_that_the_cloud_cannot_tell_neither_passes_nor_fails(run):
-    results, told = run(beyond, passing)
-    assert [(result.passed, result.reason) for result in results] == [
-        (None, 'it has no [hosts]'), (True, '')]
-    assert '  this cloud cannot tell, it has no [hosts]\n' in told
-    assert 'broke' not in told and 'FAILED' not in told
+def test_check_that_is_not_made_is_counted(run):
+    results, shown = run(partly)
+    assert str(results[0]) == 'passed, 1 of 2 checks skipped'
+    assert 'the console shows it (needs real guests)\n' in shown
 
 
-def test_cloud_goes_on_after_a_scenario_that_it_cannot_tell(run):
+def test_scenario_whose_needs_are_not_met_is_skipped_before_it_starts(run):
+    results, shown = run(beyond)
+    assert outcomes(results) == [Outcome.SKIPPED]
+    assert str(results[0]) == (
+        'skipped: needs guests that boot by UEFI and real guests')
+    # Nor is a cloud started for it.
+    assert shown.splitlines()[0] == 'unplayable: It needs more than there is'
+    assert shown.count('\n') == 2 and shown.splitlines()[1].endswith(
+        'needs guests that boot by UEFI and real guests')
+
+
+def test_cloud_goes_on_after_a_scenario_that_is_skipped(run):
     for chosen in ([passing, beyond, passing], [passing, beyond]):
-        told = run(
-            *chosen, make_cloud=lambda: contextlib.nullcontext('cloud'))[1]
-        assert told.count('start a cloud') == 1
-        assert told.count('stop the cloud') == 1
+        shown = run(*chosen)[1]
+        assert shown.count('start a cloud') == 1
+        assert shown.count('stop the cloud') == 1
 
 
-def test_cloud_that_does_not_stop_fails_what_it_cannot_tell(run):
-    results, told = run(beyond, make_cloud=cloud_that_does_not_stop)
-    assert [result.passed for result in results] == [False]
-    assert 'a thread is left' in told
+def test_cloud_that_does_not_stop_fails_the_last_one(run):
+    results, shown = run(passing, beyond, make_cloud=CloudThatDoesNotStop)
+    assert outcomes(results) == [Outcome.OK, Outcome.FAILED]
+    assert 'a thread is left' in shown
 
 
 @pytest.mark.parametrize('make_cloud, reason', [
-    (cloud_that_does_not_start, 'no power'),
-    (cloud_that_does_not_stop, 'a thread is left'),
+    (CloudThatDoesNotStart, 'no power'),
+    (CloudThatDoesNotStop, 'a thread is left'),
 ])
 def test_cloud_that_fails_fails_the_scenario(run, make_cloud, reason):
-    results, told = run(passing, make_cloud=make_cloud)
-    assert [result.passed for result in results] == [False]
-    assert reason in told
+    results, shown = run(passing, make_cloud=make_cloud)
+    assert outcomes(results) == [Outcome.FAILED]
+    assert reason in shown
 
 
 def test_cloud_serves_until_a_scenario_fails(run):
-    clouds = []
+    seen = []
 
-    @contextlib.contextmanager
-    def make_cloud():
-        cloud = object()
-        clouds.append(cloud)
-        yield cloud
-        clouds.append('stopped')
+    class Watched(Cloud):
+        def __exit__(self, *exc_info):
+            seen.append('stopped')
 
-    def before(cloud, step):
+    @scenario
+    def looking(scene):
         """It sees the cloud"""
-        clouds.append(cloud)
+        seen.append(scene.cloud)
 
-    def after(cloud, step):
-        """It sees the cloud too"""
-        clouds.append(cloud)
-
-    run(before, failing, after, passing, make_cloud=make_cloud)
-    first, second = clouds[0], clouds[3]
-    assert clouds == [first, first, 'stopped', second, second, 'stopped']
+    run(looking, failing, looking, passing, make_cloud=Watched)
+    first, second = seen[0], seen[2]
+    assert seen == [first, 'stopped', second, 'stopped']
     assert first is not second
 
 
 def test_interrupt_ends_the_run_and_the_cloud(run):
-    stopped = []
+    seen = []
 
-    @contextlib.contextmanager
-    def make_cloud():
-        try:
-            yield
-        finally:
-            stopped.append(True)
+    class Watched(Cloud):
+        def __exit__(self, *exc_info):
+            seen.append('stopped')
 
-    def interrupted(cloud, step):
+    @scenario
+    def interrupted(scene):
         """It is interrupted"""
-        with step('wait'):
+        with scene.teller.step('wait'):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run(interrupted, passing, make_cloud=make_cloud)
-    assert stopped
-
-
-def test_table_has_a_line_for_each_result():
-    told = io.StringIO()
-    rich.console.Console(file=told, width=60).print(runner.table([
-        runner.Result('first', True, 1.25), runner.Result('other', False, 2)]))
-    rows = [line for line in told.getvalue().splitlines() if ' s ' in line]
-    assert len(rows) == 2
-    assert 'first' in rows[0] and 'passed' in rows[0] and '1.2 s' in rows[0]
-    assert 'other' in rows[1] and 'FAILED' in rows[1] and '2.0 s' in rows[1]
-
-
-def test_table_shows_a_long_name_whole():
-    told = io.StringIO()
-    name = 'destination-compute-dead-at-the-end'
-    rich.console.Console(file=told, width=80).print(runner.table([
-        runner.Result(name, None, 0.0, 'its services are one process')]))
-    assert f' {name} ' in told.getvalue()
-
-
-def test_table_shows_why_the_cloud_cannot_tell():
-    told = io.StringIO()
-    rich.console.Console(file=told, width=80).print(runner.table([
-        runner.Result('third', None, 0, 'it has no [hosts]')]))
-    (row,) = [line for line in told.getvalue().splitlines() if ' s ' in line]
-    assert 'third' in row and 'cannot tell: it has no [hosts]' in row
+        run(interrupted, passing, make_cloud=Watched)
+    assert seen == ['stopped']
 
 
 @pytest.mark.parametrize('chosen, counts, code', [
     ([passing], '1 passed, 0 failed in ', 0),
     ([passing, failing], '1 passed, 1 failed in ', 1),
-    ([passing, beyond], '1 passed, 0 failed, 1 this cloud cannot tell in ', 0),
+    ([passing, beyond], '1 passed, 0 failed, 1 skipped in ', 0),
+    ([passing, partly],
+     '2 passed (1 with 1 of 2 checks skipped), 0 failed in ', 0),
 ])
-def test_play_counts(chosen, counts, code):
-    told = io.StringIO()
-    assert runner.play(
-        {scenario.__name__: scenario for scenario in chosen},
-        contextlib.nullcontext,
-        rich.console.Console(file=told, width=80)) == code
-    assert f'\n{counts}' in told.getvalue()
+def test_play_counts(capsys, chosen, counts, code):
+    assert runner.play(chosen, Cloud) == code
+    shown = capsys.readouterr().out
+    assert shown.splitlines()[-1].startswith(counts)
+    title = scenarios.CAPABILITIES[2]
+    assert f'\n 2  {title}: {counts.removesuffix(" in ")}\n' in shown
+
+
+def test_report_that_cannot_be_written_is_refused_before_the_run(
+    capsys, tmp_path
+):
+    with pytest.raises(console.Problem, match='--report'):
+        runner.play([passing], Cloud, tmp_path / 'no' / 'report.xml')
+    assert capsys.readouterr().out == ''

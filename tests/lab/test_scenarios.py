@@ -1,53 +1,153 @@
 # SPDX-License-Identifier: Apache-2.0
 
-"""What scenarios share."""
+"""Scenarios are declared, found and chosen; the documents have them right."""
 
-import contextlib
+import ast
+import pathlib
+import re
 
 import pytest
 
+from lab.needs import Need
 from lab import scenarios
+from lab.scenarios.rescue import faults
+from tool import console
+
+ROOT = pathlib.Path(__file__).parents[2]
+KNOWN = scenarios.load()
 
 
-@pytest.fixture
-def told():
-    return []
+def test_scenario_is_declared_with_what_it_shows_and_needs():
+    @scenarios.scenario(capability=2, needs={Need.UEFI})
+    def open_the_door(scene):
+        """The door opens.
+
+        And closes.
+        """
+
+    assert open_the_door.name == 'open-the-door'
+    assert open_the_door.title == 'The door opens'
+    assert open_the_door.capability == 2
+    assert open_the_door.needs == {Need.UEFI}
 
 
-@pytest.fixture
-def step(told):
-    @contextlib.contextmanager
-    def step(text):
-        told.append(f'begin: {text}')
-        yield
-        told.append(f'end: {text}')
-
-    return step
+def test_all_have_a_title_and_a_known_capability():
+    assert all(each.title for each in KNOWN.values())
+    assert {each.capability for each in KNOWN.values()} == set(
+        scenarios.CAPABILITIES)
 
 
-@pytest.fixture
-def act(told):
-    @contextlib.contextmanager
-    def act():
-        told.append('done')
-        try:
-            yield
-        finally:
-            told.append('undone')
-
-    return act()
+def test_groups_are_modules_and_packages():
+    assert KNOWN['live-migrate-rescued'].groups == (
+        'rescue', 'live-migration')
+    assert KNOWN['hypervisor-killed'].groups == ('rescue', 'faults')
+    assert KNOWN['resize'].groups == ('resize',)
 
 
-def test_both_ends_of_what_lasts_are_steps(told, step, act):
-    with scenarios.lasting(step, 'fill the disk', act):
-        told.append('block')
-    assert told == [
-        'begin: fill the disk', 'done', 'end: fill the disk', 'block',
-        'begin: end that', 'undone', 'end: end that']
+@pytest.mark.parametrize('what, meant', [
+    (['refuse-source'], {'refuse-source'}),
+    (['1'], {'rescue-and-unrescue', 'rescued-before-upgrade'}),
+    (['unrescue'], {'rescue-and-unrescue', 'rescued-before-upgrade'}),
+    (['refuse-*n'], {'refuse-destination'}),
+    (['12', 'refuse-source'], {'evacuate', 'refuse-source'}),
+    # A name that is also that of its group.
+    (['resize'], {name for name, each in KNOWN.items()
+                  if each.capability == 6}),
+    ([], set(KNOWN)),
+])
+def test_what_is_meant(what, meant):
+    assert set(scenarios.choose(what, KNOWN)) == meant
 
 
-def test_what_lasts_ends_with_a_failure(told, step, act):
-    with pytest.raises(ValueError):
-        with scenarios.lasting(step, 'fill the disk', act):
-            raise ValueError()
-    assert told[-2:] == ['end: fill the disk', 'undone']
+def test_group_has_the_groups_in_it():
+    assert {each.capability for each in scenarios.choose(
+        ['rescue'], KNOWN).values()} == {1, 2, 3, 15}
+
+
+def test_chosen_ones_keep_their_order():
+    chosen = scenarios.choose(['refuse-source', 'evacuate'], KNOWN)
+    assert list(chosen) == [name for name in KNOWN if name in chosen]
+
+
+@pytest.mark.parametrize('what, advice', [
+    ('live-migrate-rescue', 'live-migrate-rescued'),
+    ('cross-sell', 'cross-cell'),
+    ('zzz', './run scenarios --list'),
+    ('21', './run scenarios --list'),
+    ('zzz-*', './run scenarios --list'),
+])
+def test_what_means_nothing_is_a_problem(what, advice):
+    with pytest.raises(console.Problem) as problem:
+        scenarios.choose(['refuse-source', what], KNOWN)
+    assert problem.value.code == 2
+    assert repr(what) in str(problem.value) and advice in str(problem.value)
+
+
+def test_listing_is_by_capability_with_needs():
+    lines = scenarios.listing(KNOWN).splitlines()
+    first = lines.index(' 7  Resize and cold migration across cells')
+    those = [name for name, each in KNOWN.items() if each.capability == 7]
+    assert [line.split()[0] for line in lines[first + 1:][:len(those)]] == (
+        those)
+    (line,) = [line for line in lines if ' rescued-boot-from-volume ' in line]
+    assert line.endswith(' [real guests, volumes]')
+
+
+def test_two_of_one_name_are_refused(monkeypatch):
+    monkeypatch.setattr(
+        faults, 'SCENARIOS', (
+            scenarios.Scenario('resize', 'Another', print, 6),))
+    with pytest.raises(ValueError, match="'resize'"):
+        scenarios.load()
+
+
+def test_no_scenario_goes_on_when_the_cloud_lacks_something():
+    # What needs something declares it. To try and see would leave a step ok
+    # in which nothing was looked at.
+    for directory in ('scenarios', 'words'):
+        for path in (ROOT / 'lab' / directory).rglob('*.py'):
+            names = {node.id for node in ast.walk(ast.parse(path.read_text()))
+                     if isinstance(node, ast.Name)}
+            assert not names & {'Lacking', 'suppress'}, path
+            assert 'suppress' not in path.read_text(), path
+
+
+def table(path):
+    """The rows of the one list-table of a document, each a list of texts."""
+    (text,) = re.findall(
+        r'^\.\. list-table::\n(?:   .*\n|\n)+', path.read_text(),
+        re.MULTILINE)
+    rows = []
+    for line in text.splitlines():
+        begin, cell = line[:7], line[7:].replace('``', '')
+        if begin == '   * - ':
+            rows.append([cell])
+        elif begin == '     - ':
+            rows[-1].append(cell)
+        elif rows and cell:
+            rows[-1][-1] += f' {cell}'
+    return rows
+
+
+def test_the_table_of_faults_is_that_of_the_scenarios():
+    head, *rows = table(ROOT / 'lab' / 'README.rst')
+    assert head == ['fault', 'scenario', 'end']
+    assert rows == [
+        [fault.what, fault.scenario.name, fault.end]
+        for fault in faults.FAULTS]
+
+
+def test_the_table_of_capabilities_says_what_scenarios_show():
+    head, *rows = table(ROOT / 'README.rst')
+    assert head == ['#', 'capability', 'today']
+    found = scenarios.by_capability(KNOWN.values())
+    titles = {int(number): (title, today) for number, title, today in rows}
+    assert list(titles) == list(range(1, len(titles) + 1))
+    for number, (title, today) in titles.items():
+        those = found.get(number, [])
+        if those:
+            assert title == scenarios.CAPABILITIES[number]
+        # Without real guests, services and the like.
+        anywhere = any(not each.needs for each in those)
+        assert bool(re.search(r'\bshown\b', today)) == bool(those), today
+        assert ('shown in one process' in today) == anywhere, today

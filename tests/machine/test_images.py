@@ -17,9 +17,9 @@ import threading
 
 import pytest
 
-from lab import expect
 from lab import guest as guests
 from lab.real import images as guest_images
+from lab.words import expect
 
 ROOT = pathlib.Path(__file__).parents[2]
 MARKERS = slice(512 << 10, 576 << 10)

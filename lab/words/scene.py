@@ -1,0 +1,237 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""The scene of a scenario: its cloud, its teller, and its clean-up."""
+
+from __future__ import annotations
+
+from collections import abc
+import contextlib
+import dataclasses
+from typing import Any
+
+from lab import cloud as cloud_api
+from lab import faults
+from lab.words import expect
+from lab.words import server as servers
+from lab.words import steps
+
+
+@dataclasses.dataclass
+class Image:
+    """A copy of an image of the cloud, of which no host has the data yet."""
+
+    id: str
+    name: str
+    scene: Scene
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def teller(self) -> steps.Teller:
+        return self.scene.teller
+
+    @steps.action('delete {self}')
+    def delete(self) -> None:
+        self.scene.cloud.delete_image(self.id)
+        self.scene.images.remove(self)
+        expect.note_done('deletion of the image')
+
+
+def _disks(
+    image: str, volumes: abc.Container[str]
+) -> list[dict[str, str | int | bool]]:
+    """The disks of a server that has volumes, as the API takes them."""
+    volume: dict[str, str | int | bool] = {
+        'destination_type': 'volume', 'volume_size': 1,
+        'delete_on_termination': True}
+    disks = [{
+        'boot_index': 0, 'source_type': 'image', 'uuid': image,
+        **(volume if servers.ROOT in volumes else {
+            'destination_type': 'local'})}]
+    if servers.DATA in volumes:
+        disks.append({'boot_index': -1, 'source_type': 'blank', **volume})
+    return disks
+
+
+class Scene:
+    """What a scenario plays in.
+
+    Left without an error, it deletes the servers and images that are left.
+    What is left after an error is for the one who made the cloud.
+    """
+
+    def __init__(self, cloud: cloud_api.Cloud, teller: steps.Teller):
+        self.cloud = cloud
+        self.teller = teller
+        self.images: list[Image] = []
+        self._servers: list[servers.Server] = []
+
+    def __enter__(self) -> Scene:
+        return self
+
+    def __exit__(self, kind: object, *exc_info: object) -> None:
+        if kind is None:
+            for server in self._servers:
+                if server.status != 'DELETED':
+                    server.delete()
+            for image in list(self.images):
+                image.delete()
+
+    def hosts(self) -> tuple[str, str]:
+        """Two hosts of one cell: a source and a destination."""
+        source, destination = self.cloud.hosts()[:2]
+        return source, destination
+
+    @steps.action('boot {called} on {host}')
+    def boot(
+        self, host: str, image: str | None = None, flavor: str | None = None,
+        config_drive: bool = False, volumes: abc.Collection[str] = (),
+        called: str = 'the server', booted: str = 'disk',
+    ) -> servers.Server:
+        """Boot a server on a host and wait until it and its guest are up.
+
+        :param image: id of an image; the cloud's if none
+        :param flavor: id of a flavor; the cloud's if none
+        :param volumes: ROOT if it is to boot from a volume made of the image,
+            DATA if it is to have one more; both go when the server is deleted
+        :param called: what steps call it
+        :param booted: the name that the image has on the console
+        :raises lab.words.expect.Unexpected: if it does not come up
+        """
+        image = image or self.cloud.image
+        disks: dict[str, Any] = {'image_id': image}
+        if volumes:
+            disks = {'image_id': '' if servers.ROOT in volumes else image,
+                     'block_device_mapping': _disks(image, volumes)}
+        created = self.cloud.connect('admin').compute.create_server(
+            name=servers.NAME, flavor_id=flavor or self.cloud.flavor,
+            networks='none', host=host, config_drive=config_drive, **disks)
+        expect.note_done('create')
+        self.teller.call(created.id, called)
+        server = servers.Server(self, created.id, called, booted)
+        self._servers.append(server)
+        server.wait_for_status('ACTIVE')
+        server.settle()
+        server.record()
+        expect.equal(
+            'the number of its volumes', len(server.footprint.volumes),
+            len(volumes))
+        expect.equal(
+            'the hosts that its volumes are attached on', server.volumes(),
+            {volume: [host] for volume in server.footprint.volumes})
+        return server
+
+    def rescued(self, host: str) -> servers.Server:
+        """Boot a server on a host and rescue it."""
+        server = self.boot(host)
+        server.rescue()
+        server.check_guest('disk.rescue', 'disk')
+        return server
+
+    @steps.action('upload a copy of {name}')
+    def copy_image(
+        self, image: str, name: str = 'the image', **properties: str
+    ) -> Image:
+        """Upload a copy of an image, whose data no host has yet.
+
+        :param name: what steps call it
+        :param properties: what it has beside the properties of the image
+        """
+        copied = self.cloud.copy_image(image, **properties)
+        expect.note_done('upload')
+        self.images.append(Image(copied, f'the copy of {name}', self))
+        self.teller.call(copied, self.images[-1].name)
+        return self.images[-1]
+
+    @contextlib.contextmanager
+    def lasting(
+        self, text: str, act: contextlib.AbstractContextManager[Any],
+        end: str,
+    ) -> abc.Iterator[Any]:
+        """Do something that lasts as long as the block, and show both ends.
+
+        :param text: what is done at first
+        :param act: does it, and undoes it
+        :param end: how it is undone in the end
+        :yields: what that yields
+        """
+        with contextlib.ExitStack() as stack:
+            with self.teller.step(text):
+                done = stack.enter_context(act)
+                expect.note_done(text)
+            yield done
+            with self.teller.step(end):
+                stack.close()
+                expect.note_done(end)
+
+    @contextlib.contextmanager
+    def refused(
+        self, text: str, status: int, *words: str
+    ) -> abc.Iterator[None]:
+        """Check that the API refuses what is asked of it in the block.
+
+        :param text: what is asked
+        :param status: the HTTP status that it must answer with
+        :param words: what its message must say
+        """
+        with self.teller.step(f'{text}: refused', True) as texts:
+            with expect.refused(status) as refusal:
+                yield
+            texts.append(f'{text}: refused with {status}, "{refusal.message}"')
+            expect.mentions(refusal.message, *words)
+
+    @contextlib.contextmanager
+    def only(self, host: str) -> abc.Iterator[None]:
+        """Disable the compute services of all other hosts."""
+        compute = self.cloud.connect().compute
+        with contextlib.ExitStack() as stack:
+            for service in compute.services(binary='nova-compute'):
+                if service.host != host:
+                    compute.disable_service(service)
+                    stack.callback(compute.enable_service, service)
+            yield
+
+    def storing(
+        self, images_type: str
+    ) -> contextlib.AbstractContextManager[None]:
+        """Make all hosts store the disks of servers in files of one type.
+
+        :param images_type: as Nova's option of this name takes it
+        """
+        return self.lasting(
+            f'configure all hosts with images_type={images_type}',
+            self.cloud.faults.configured(
+                'libvirt', 'images_type', images_type),
+            'configure them as before')
+
+    def new_disk(
+        self, host: str
+    ) -> contextlib.AbstractContextManager[faults.Disk]:
+        """Give a host an empty disk for the files of servers, for a while."""
+        return self.lasting(
+            f'give {host} an empty disk', self.cloud.faults.new_disk(host),
+            'take that disk away')
+
+    @steps.action('fill the disk of {host}')
+    def fill(self, disk: faults.Disk, host: str) -> None:
+        """Fill the new disk of a host."""
+        disk.fill()
+        expect.note_done('fill')
+
+    def check_audit(self, *words: str, delete: bool = False) -> None:
+        """Check what an audit of Placement says.
+
+        :param words: what it must say; nothing at all if there are none
+        :param delete: whether it is to delete what it finds
+        """
+        with self.teller.step(
+                'an audit of Placement ' + (
+                    'deletes what no server uses' if delete else
+                    'finds what no server uses' if words else
+                    'finds nothing amiss'), True):
+            said = self.cloud.audit_placement(delete)
+            if words:
+                expect.mentions(said, *words)
+            else:
+                expect.equal('the audit', said, '')

@@ -1,0 +1,744 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""A server, and what its owner and the operator do with it.
+
+Only through the REST API. openstacksdk picks a microversion by itself for
+some calls; where the microversion is the point the call is made here.
+"""
+
+from __future__ import annotations
+
+from collections import abc
+import contextlib
+import copy
+import dataclasses
+import string
+from typing import Any
+from typing import Literal
+from typing import TYPE_CHECKING
+
+from openstack.compute.v2 import server as sdk_server
+from openstack import exceptions
+
+from lab import cloud as cloud_api
+from lab import faults
+from lab import guest as guests
+from lab.needs import Need
+from lab.words import expect
+from lab.words import footprint
+from lab.words import steps
+
+if TYPE_CHECKING:
+    from lab.words.scene import Scene
+
+NAME = 'demo'
+"""The name of the servers that scenarios boot."""
+
+RELEASED = '2.104'
+"""The latest microversion of the release that the series stands on."""
+
+LIVE_MIGRATE_RESCUED = '2.105'
+"""The first microversion that live-migrates rescued servers."""
+
+ROOT = 'root'
+"""The volume that a server boots from."""
+
+DATA = 'data'
+"""A volume that a server has beside the disk that it boots from."""
+
+Copied = Literal['files', 'disks', 'memory']
+"""What is being copied when a live migration is held."""
+
+
+def _show(seen: sdk_server.Server) -> str:
+    """How a server is, for a message."""
+    fault = f', {seen.fault["message"]}' if seen.fault else ''
+    return f'{seen.status} with task {seen.task_state}{fault}'
+
+
+class Move:
+    """A live migration that is held.
+
+    :param hold: what holds it; closed, it goes on
+    """
+
+    def __init__(
+        self, server: Server, source: str, held: faults.Held,
+        hold: contextlib.ExitStack,
+    ):
+        self.teller = server.teller
+        self._held = held
+        self._server = server
+        self._source = source
+        self._hold = hold
+
+    @steps.action('no longer hold it: its guest leaves its host')
+    def let_guest_move(self) -> None:
+        """Wait until its guest runs on the destination alone."""
+        self._hold.close()
+        expect.wait_for(
+            'end of the guest on the source',
+            lambda: self._server.cloud.guest(self._source, self._server.id),
+            lambda guest: guest is None)
+
+    @steps.action('abort the migration')
+    def abort(self) -> None:
+        self._server.check_migration_is('running')
+        self._server.delete_migration()
+        self._server.check_migration_is('cancelled')
+
+    @steps.action('force the migration to complete')
+    def force_complete(self) -> None:
+        self._server.check_migration_is('running')
+        self._server.complete_migration()
+        self._server.check_migration_is('completed')
+
+    @steps.action('break the copying off')
+    def break_off(self) -> None:
+        """Make the copying of a file fail, and hold no other one."""
+        assert isinstance(self._held, faults.HeldCopy)
+        self._held.break_off()
+        expect.note_done('break off')
+
+
+class Server:
+    """A server of the project, on a host of the cloud's choice.
+
+    :param called: what steps call it
+    :param booted: the name that its image has on the console
+    """
+
+    def __init__(
+        self, scene: Scene, server_id: str, called: str, booted: str = 'disk'
+    ):
+        self.id = server_id
+        self.cloud = scene.cloud
+        self.teller = scene.teller
+        #: the status that it has when it is busy with nothing
+        self.status = 'ACTIVE'
+        self._called = called
+        self._booted = booted
+        self._admin = scene.cloud.connect('admin')
+        self._owner = scene.cloud.connect('member')
+        #: what it must have, now and when it is not in rescue
+        self.footprint: footprint.Footprint
+        self.own: footprint.Footprint
+        self._earlier_migrations = 0
+        #: markers that each disk must have, the earliest first, by its file,
+        #: and those that UEFI must have
+        self._markers: dict[str, list[str]] = {}
+        #: its guest when it was last asked
+        self._state = guests.State()
+        #: bytes of its first disk when its guest first booted
+        self._size = 0
+        #: digests of its disks when its guest had booted
+        self._disks: dict[str, str] = {}
+        #: the host, footprint and markers before a cold migration or resize
+        self._origin = ''
+        self._before: tuple[footprint.Footprint, dict[str, list[str]]]
+
+    def __str__(self) -> str:
+        return self._called
+
+    @property
+    def mode(self) -> str:
+        """How it is, by its status."""
+        return {'RESCUE': 'in rescue', 'SHUTOFF': 'off'}.get(
+            self.status, self.status.lower())
+
+    # What the API shows.
+
+    def look(self) -> sdk_server.Server:
+        """The server as the operator sees it now."""
+        return self._admin.compute.get_server(self.id)
+
+    def host(self) -> str:
+        return self.look().compute_host
+
+    def volumes(self) -> dict[str, list[str]]:
+        """The hosts that each of its volumes is attached on, by its id."""
+        return {
+            attached.id: [
+                attachment['host_name'] for attachment in
+                self._admin.block_storage.get_volume(attached.id).attachments]
+            for attached in self.look().attached_volumes}
+
+    def allocations(
+        self, consumer: str | None = None
+    ) -> dict[str, dict[str, int]]:
+        """What Placement has the server use, by name of the host.
+
+        :param consumer: the uuid of a migration, for what that holds instead
+        """
+        placement = self._admin.placement
+        response = placement.get(f'/allocations/{consumer or self.id}')
+        exceptions.raise_from_response(response)
+        used = {}
+        for provider, held in response.json()['allocations'].items():
+            response = placement.get(f'/resource_providers/{provider}')
+            exceptions.raise_from_response(response)
+            used[response.json()['name']] = held['resources']
+        return used
+
+    def kept(self) -> dict[str, dict[str, int]]:
+        """What Placement keeps for its return, by name of the host.
+
+        That is of its last cold migration or resize.
+        """
+        migrations = [*self.migrations('migration'),
+                      *self.migrations('resize')]
+        return self.allocations(migrations[0]['uuid']) if migrations else {}
+
+    def migrations(
+        self, kind: str = 'live-migration'
+    ) -> list[dict[str, Any]]:
+        """All migrations of the server, of one kind, the latest first."""
+        response = self._admin.compute.get(
+            '/os-migrations', microversion=RELEASED,
+            params={'instance_uuid': self.id, 'migration_type': kind})
+        exceptions.raise_from_response(response)
+        return sorted(
+            response.json()['migrations'],
+            key=lambda migration: migration['id'], reverse=True)
+
+    def migration(self) -> dict[str, Any]:
+        """The live migration last asked for."""
+        found = self.migrations()
+        if len(found) == self._earlier_migrations:
+            return {'status': 'not begun'}
+        return found[0]
+
+    def _actions(self) -> dict[str, dict[str, Any]]:
+        """The recorded actions by name, each with its events; latest wins."""
+        path = f'/servers/{self.id}/os-instance-actions'
+        found = {}
+        response = self._admin.compute.get(path, microversion=RELEASED)
+        exceptions.raise_from_response(response)
+        for action in reversed(response.json()['instanceActions']):
+            response = self._admin.compute.get(
+                f'{path}/{action["request_id"]}', microversion=RELEASED)
+            exceptions.raise_from_response(response)
+            found[action['action']] = response.json()['instanceAction']
+        return found
+
+    # What is asked of the API, without a step of its own.
+
+    def act(
+        self, body: dict[str, Any], microversion: str = RELEASED,
+        as_admin: bool = False,
+    ) -> None:
+        """Ask for an action.
+
+        :raises openstack.exceptions.HttpException: if it is refused
+        """
+        connection = self._admin if as_admin else self._owner
+        exceptions.raise_from_response(connection.compute.post(
+            f'/servers/{self.id}/action', json=body,
+            microversion=microversion))
+        expect.note_done(', '.join(body))
+
+    def ask_live_migration(
+        self, host: str | None = None,
+        microversion: str = LIVE_MIGRATE_RESCUED,
+    ) -> None:
+        """Ask for a live migration, to the scheduler's choice if no host."""
+        earlier = len(self.migrations())
+        self.act(
+            {'os-migrateLive': {'host': host, 'block_migration': 'auto'}},
+            microversion, as_admin=True)
+        self._earlier_migrations = earlier
+
+    def ask_migration(self, host: str) -> None:
+        """Ask for a cold migration. What it has is kept for its return."""
+        self._origin = self.host()
+        self._before = (self.own, copy.deepcopy(self._markers))
+        self.act({'migrate': {'host': host}}, as_admin=True)
+
+    def ask_resize(self, as_admin: bool = False) -> None:
+        """Ask for a larger flavor. What it has is kept for its return."""
+        self._origin = self.host()
+        self._before = (self.own, copy.deepcopy(self._markers))
+        self.act(
+            {'resize': {'flavorRef': self.cloud.larger_flavor}},
+            as_admin=as_admin)
+
+    def arrive(self) -> None:
+        """Wait until its cold migration or resize can be confirmed."""
+        self._come_to('VERIFY_RESIZE')
+
+    def delete_migration(self) -> None:
+        """Ask to abort the live migration that is running."""
+        exceptions.raise_from_response(self._admin.compute.delete(
+            f'/servers/{self.id}/migrations/{self.migrations()[0]["id"]}',
+            microversion=RELEASED))
+        expect.note_done('abort')
+
+    def complete_migration(self) -> None:
+        """Ask to force the live migration that is running to complete."""
+        exceptions.raise_from_response(self._admin.compute.post(
+            f'/servers/{self.id}/migrations/{self.migrations()[0]["id"]}'
+            '/action',
+            json={'force_complete': None}, microversion=RELEASED))
+        expect.note_done('force_complete')
+
+    def wait_for_status(self, status: str) -> sdk_server.Server:
+        """Wait until the server has a status and is busy with nothing.
+
+        :raises lab.words.expect.Unexpected: if it goes to ERROR, or time is
+            up
+        """
+        return expect.wait_for(
+            f'server with status {status}', self.look,
+            lambda seen: seen.status == status and seen.task_state is None,
+            lambda seen: seen.status == 'ERROR' != status, _show)
+
+    def _come_to(self, status: str) -> None:
+        """Wait for a status, and expect that one from now on."""
+        self.wait_for_status(status)
+        self.status = status
+
+    def check_migration_is(self, *statuses: str) -> dict[str, Any]:
+        """Wait until the live migration last asked for has such a status.
+
+        :raises lab.words.expect.Unexpected: if it ends with another, or time
+            is up
+        """
+        over = {'completed', 'failed', 'error', 'cancelled'}
+        return expect.wait_for(
+            f'migration with status {" or ".join(statuses)}', self.migration,
+            lambda seen: seen['status'] in statuses,
+            lambda seen: seen['status'] in over,
+            lambda seen: seen['status'])
+
+    def wait_for_event(self, action: str, event: str) -> dict[str, Any]:
+        """Wait until an event of an action has ended, and return it."""
+
+        def look() -> dict[str, Any]:
+            events = self._actions()[action]['events']
+            return next(
+                (seen for seen in events if seen['event'] == event),
+                {'result': None})
+
+        return expect.wait_for(
+            f'end of the event {event}', look,
+            lambda seen: seen['result'] is not None)
+
+    def settle(self) -> None:
+        """Wait until its guest is up, if the cloud has real guests.
+
+        One that still boots does not heed the power button, so that Nova
+        waits in vain for it to shut down, and has little memory to copy.
+        """
+        if Need.GUESTS in self.cloud.has:
+            guests.ask(self.cloud, self.id)
+
+    # What its owner does.
+
+    def record(self) -> None:
+        """Take its footprint, which it must have from now on."""
+        self.footprint = footprint.take(self)
+        if self.status == 'ACTIVE':
+            self.own = self.footprint
+
+    @steps.action('rescue {self}')
+    def rescue(self, image: str | None = None) -> None:
+        """Rescue it and wait for that.
+
+        :param image: id of an image; the cloud's rescue image if none
+        """
+        self.act({'rescue': {
+            'rescue_image_ref': image or self.cloud.rescue_image}})
+        self._come_to('RESCUE')
+        self.record()
+
+    @steps.action('unrescue {self}')
+    def unrescue(self) -> None:
+        """Unrescue it and wait for that. It must be as before its rescue."""
+        self.act({'unrescue': None})
+        self._come_to('ACTIVE')
+        self.footprint = self.own
+
+    @steps.action('reboot {self}')
+    def reboot(self) -> None:
+        """Have its guest started anew, and wait for that."""
+        self.act({'reboot': {'type': 'HARD'}})
+        self._come_to('ACTIVE')
+
+    @steps.action('start {self} on {host}')
+    def start(self, host: str) -> None:
+        """Start it where it is, and wait for that."""
+        self.act({'os-start': None})
+        self._come_to('ACTIVE')
+        expect.equal('its host', self.host(), host)
+
+    @steps.action('delete {self}: no place has anything of it')
+    def delete(self) -> None:
+        """Delete it and wait until nothing of it is left anywhere."""
+        self._owner.compute.delete_server(self.id)
+        self.status = 'DELETED'
+        expect.wait_for(
+            'deletion of the server',
+            lambda: self._owner.compute.find_server(
+                self.id, ignore_missing=True),
+            lambda seen: seen is None)
+        footprint.check_gone(self)
+
+    # What the operator does.
+
+    @steps.action('ask for its live migration to {host}')
+    def start_live_migration(self, host: str | None = None) -> None:
+        """Ask for a live migration, and wait until Nova has a record of it."""
+        self.settle()
+        self.ask_live_migration(host)
+        expect.wait_for('migration', self.migrations, bool)
+
+    @steps.action('live-migrate {self} to {host}')
+    def live_migrate(
+        self, host: str | None = None,
+        microversion: str = LIVE_MIGRATE_RESCUED,
+    ) -> None:
+        """Live-migrate it, and wait. In rescue, it is so all the time."""
+        self.settle()
+        self.ask_live_migration(host, microversion)
+        self._wait_for_end({'completed'})
+
+    @steps.action('live-migrate {self} to {host}: that fails')
+    def fail_to_live_migrate(self, host: str | None = None) -> None:
+        """Ask for a live migration, and wait until it has failed."""
+        self.settle()
+        self.ask_live_migration(host)
+        self._wait_for_end({'failed', 'error'})
+
+    def _wait_for_end(self, statuses: set[str]) -> None:
+        """Wait for the end of a live migration. In rescue, it stays so."""
+
+        def look() -> str:
+            # An active server shows as MIGRATING.
+            if self.status == 'RESCUE':
+                expect.equal(
+                    'its status meanwhile', self.look().status, self.status)
+            return self.migration()['status']
+
+        over = {'completed', 'failed', 'error', 'cancelled'}
+        expect.wait_for(
+            f'migration with status {" or ".join(sorted(statuses))}', look,
+            statuses.__contains__, over.__contains__)
+        self.wait_for_status(self.status)
+
+    @contextlib.contextmanager
+    def live_migrating(
+        self, host: str | None = None, copying: Copied = 'memory'
+    ) -> abc.Iterator[Move]:
+        """Live-migrate it, and hold that halfway until the block ends.
+
+        :param copying: what is being copied when it is held
+        """
+        with contextlib.ExitStack() as hold:
+            inflict = self.cloud.faults
+            held: faults.Held
+            if copying == 'files':
+                assert host
+                held = hold.enter_context(inflict.copy_held(host))
+            else:
+                held = hold.enter_context(
+                    inflict.migration_held(self.id, copying))
+            move = Move(self, self.host(), held, hold)
+            self._hold_live_migration(host, copying, held)
+            yield move
+
+    @steps.action(
+        'live-migrate {self} to {host}, held while its {copying} is copied')
+    def _hold_live_migration(
+        self, host: str | None, copying: Copied, held: faults.Held
+    ) -> None:
+        self.settle()
+        self.ask_live_migration(host)
+        held.wait_until_running()
+
+    @steps.action('cold-migrate {self} to {host}')
+    def migrate(self, host: str) -> None:
+        """Cold-migrate it, and wait until that can be confirmed."""
+        self.ask_migration(host)
+        self.arrive()
+
+    @steps.action('resize {self} to a larger flavor')
+    def resize(self) -> None:
+        """Resize it, and wait until that can be confirmed."""
+        self.ask_resize()
+        self.arrive()
+
+    @steps.action('confirm its move')
+    def confirm(self) -> None:
+        """Confirm its cold migration or resize, and wait."""
+        self.act({'confirmResize': None})
+        self._come_to('ACTIVE')
+
+    @steps.action('revert its move')
+    def revert(self) -> None:
+        """Have it go back to where it was, and wait. It is as it was there."""
+        self.act({'revertResize': None})
+        self._come_to('ACTIVE')
+        self.footprint, self._markers = self._before
+        self.own = self.footprint
+
+    @steps.action('evacuate {self}')
+    def evacuate(self) -> None:
+        """Rebuild it on another host, of the scheduler's choice, and wait.
+
+        The server does not start there by itself. Where its disk was a file
+        of the host that it leaves, it gets a new one.
+        """
+        self.act({'evacuate': {}}, as_admin=True)
+        self._come_to('SHUTOFF')
+        if Need.LOCAL_DISKS in self.cloud.has:
+            self._markers.clear()
+
+    @steps.action('kill its guest on {host}')
+    def kill_guest(self, host: str) -> None:
+        self.cloud.faults.kill_guest(host, self.id)
+        expect.note_done('kill')
+
+    # What must hold.
+
+    @steps.check('{self} is {self.mode} on {host} and nowhere else')
+    def check_lives_on(
+        self, host: str, running: bool = True, cleared_up: bool = False
+    ) -> None:
+        """Check that it is on a host with all that it has, and only there.
+
+        :param running: whether its guest is to be running
+        :param cleared_up: whether to wait until the other hosts are cleared
+            up
+        """
+        footprint.check(self, host, self.footprint, running, cleared_up)
+
+    @steps.check(
+        '{self} is {self.mode} on {host}, and no live migration of it began')
+    def check_unmoved(self, host: str) -> None:
+        footprint.check(self, host, self.footprint, True, False)
+        expect.equal('its live migrations', self.migrations(), [])
+
+    @steps.check('{self} is {self.mode} while it is {task}')
+    def check_busy(self, task: str) -> None:
+        """Check that it has its status, and a task that is running."""
+        seen = self.look()
+        expect.equal('its status', seen.status, self.status)
+        expect.equal(
+            'its state', seen.vm_state, footprint.STATES[self.status])
+        expect.equal('its task', seen.task_state, task)
+
+    def check_guest(self, *disks: str) -> None:
+        """Check that its guest has these disks, by name of the file."""
+        self._check_guest(' and '.join(disks), disks)
+
+    @steps.check('its guest has {text}')
+    def _check_guest(self, text: str, disks: tuple[str, ...]) -> None:
+        expect.equal(
+            'its guest', self.cloud.guest(self.host(), self.id),
+            cloud_api.Guest(True, disks))
+        images = self.cloud.images(self.id)
+        expect.equal(
+            'its images', images, None if images is None else set(disks))
+
+    @steps.check('the migration ends as {text}')
+    def _check_migration(self, text: str, statuses: set[str]) -> None:
+        self.check_migration_is(*statuses)
+
+    def check_migration(self, *statuses: str) -> None:
+        """Check that its live migration ends with one of these statuses."""
+        self._check_migration(' or '.join(statuses), set(statuses))
+
+    @steps.check('the migration from {source} to {host} completes')
+    def check_migrated(self, source: str, host: str) -> None:
+        """Check that its live migration ends, and was between two hosts."""
+        seen = self.check_migration_is('completed')
+        expect.equal('its source', seen['source_compute'], source)
+        expect.equal('its destination', seen['dest_compute'], host)
+
+    @steps.check('the actions of {self} show its {action}, with success')
+    def check_recorded(self, action: str = 'live-migration') -> None:
+        """Check that an action is recorded, and that all its events are."""
+        expect.wait_for(
+            'success of all its events',
+            lambda: {event['event']: event['result'] for event
+                     in self._actions()[action]['events']},
+            lambda events: set(events.values()) == {'Success'},
+            lambda events: 'Error' in events.values())
+
+    def check_error(self, event: str, *words: str) -> None:
+        """Check the error of an event of its last live migration.
+
+        :param event: the name of the event
+        :param words: what the message must say
+        """
+        with self.teller.step(
+                'the actions of the server say why', True) as texts:
+            seen = self.wait_for_event('live-migration', event)
+            texts.append(f'the error: {seen["details"]}')
+            expect.equal('the result of the event', seen['result'], 'Error')
+            expect.mentions(seen['details'], *words)
+
+    def check_uses(self, *hosts: str) -> None:
+        """Check that it uses its resources on these hosts, on each all."""
+        self._check_uses(' and '.join(hosts), hosts)
+
+    @steps.check('{self} uses resources on {text}')
+    def _check_uses(self, text: str, hosts: tuple[str, ...]) -> None:
+        expect.equal(
+            'the resources it uses', self.allocations(),
+            {host: self.footprint.resources for host in hosts})
+
+    # What only a real guest can show.
+
+    def _names(self) -> dict[str, str]:
+        """The files of the disks of its guest, by what the guest calls them.
+
+        And UEFI, if it boots by that.
+        """
+        guest = self.cloud.guest(self.host(), self.id)
+        assert guest
+        found = {f'vd{letter}': file for letter, file in zip(
+            string.ascii_lowercase, guest.disks, strict=False)}
+        return found | ({guests.UEFI: guests.UEFI} if guest.uefi else {})
+
+    def _see_boot(self, image: str, file: str) -> None:
+        names = self._names()
+        marker = guests.check_boot(
+            self.cloud, self.id, image,
+            next(disk for disk, name in names.items() if name == file),
+            {disk: self._markers.get(name, [])
+             for disk, name in names.items()})
+        for name in names.values():
+            self._markers.setdefault(name, []).append(marker)
+        self._state = guests.ask(self.cloud, self.id)
+        self._size = self._size or self._state.sizes.get('vda', 0)
+        self._disks = footprint.disks(self, self.host())
+
+    @steps.check(
+        'its guest boots from its own disk, and finds on each disk what '
+        'earlier ones wrote', Need.GUESTS)
+    def check_boots(self) -> None:
+        """Check that its own guest boots, and the content of its disks.
+
+        What no guest can write to must be as it was when one booted last.
+        """
+        before = self._sealed()
+        self._see_boot(self._booted, self.own.guest.disks[0])
+        if before is not None:
+            expect.equal('what no guest can write to', self._sealed(), before)
+
+    def _sealed(self) -> dict[str, str] | None:
+        """Digests of what no guest can write to, and is not of a rescue.
+
+        None if no guest has booted yet.
+        """
+        if not self._disks:
+            return None
+        return {file: digest for file, digest in self._disks.items()
+                if file not in self._markers
+                and not file.endswith('.rescue')}
+
+    @steps.check(
+        'its rescue guest boots from {file}, and finds on each disk that it '
+        'has what earlier ones wrote', Need.GUESTS)
+    def check_rescue_boots(
+        self, image: str = 'rescue', file: str = 'disk.rescue'
+    ) -> None:
+        """Check that its rescue guest boots, and the content of its disks.
+
+        :param image: the name of the image that boots, on the console
+        :param file: that of the disk that has this image
+        """
+        self._see_boot(image, file)
+
+    @steps.check(
+        'the guest of {self} runs on: it has not booted again, and has lost '
+        'nothing', Need.GUESTS)
+    def check_guest_runs_on(self) -> None:
+        """Check that its guest is the one that was last seen to boot."""
+        guests.check_runs_on(self.cloud, self.id, self._state)
+        self._state = guests.ask(self.cloud, self.id)
+
+    @steps.check(
+        'each disk of {self} on {host}, attached or not, has what it had',
+        Need.GUESTS)
+    def check_disks(self, host: str) -> None:
+        """Check the content of its disks since its guest has booted."""
+        expect.equal(
+            'what is on its disks', footprint.disks(self, host), self._disks)
+
+    @steps.check('its disk is as large as at first', Need.GUESTS)
+    def check_disk_size(self) -> None:
+        expect.equal(
+            'the size of its disk', self._state.sizes['vda'], self._size)
+
+    @steps.check(
+        'no host has an image of it in its cache under a wrong name',
+        Need.GUESTS)
+    def check_caches(self) -> None:
+        """Check the image caches of all hosts against that of the first."""
+        first, *others = self.cloud.hosts()
+        right = self.cloud.cached_images(first)
+        for host in others:
+            expect.equal(
+                f'images that {host} has under a wrong name',
+                {name for name, digest
+                 in self.cloud.cached_images(host).items()
+                 if right.get(name, digest) != digest
+                 or name.endswith('.part')},
+                set())
+
+    # What a cold migration or a resize leaves to be confirmed.
+
+    @steps.check('{self} runs on {host}, with room kept for it where it was')
+    def check_moved(self, host: str, kept_guest: bool = True) -> None:
+        """Check that it has moved, and that its old host waits for it.
+
+        :param kept_guest: whether its old host keeps its guest, off
+        """
+        expect.equal('its host', self.host(), host)
+        expect.equal(
+            'the hosts whose resources it uses', set(self.allocations()),
+            {host})
+        before, _ = self._before
+        expect.equal(
+            'what is kept for its return', self.kept(),
+            {self._origin: before.resources})
+        for name in {self._origin, host}:
+            guest = self.cloud.guest(name, self.id)
+            expect.equal(
+                f'whether its guest runs on {name}',
+                guest is not None and guest.running, name == host)
+            if not kept_guest and name != host:
+                expect.equal(f'the guest on {name}', guest, None)
+
+    @steps.check('the resources that {self} uses on {host} are as before')
+    def check_as_large(self, host: str) -> None:
+        expect.equal(
+            'the resources it uses', self.allocations()[host],
+            self.footprint.resources)
+
+    @steps.check('the resources that {self} uses on {host} have grown')
+    def check_grown(self, host: str) -> None:
+        """Check that it uses more memory and disk than before.
+
+        That is what it must have from now on.
+        """
+        used = self.allocations()[host]
+        for resource in ('MEMORY_MB', 'DISK_GB'):
+            earlier = self.footprint.resources[resource]
+            if used[resource] <= earlier:
+                raise expect.Unexpected(
+                    f'{resource}: expected more than {earlier}, got '
+                    f'{used[resource]}')
+            expect.note_compared(resource)
+        now = footprint.take(self)
+        self.footprint = self.own = dataclasses.replace(
+            self.footprint, resources=used, flavor=now.flavor,
+            quota=now.quota)
+
+    @steps.check('its disk has grown with its flavor', Need.GUESTS)
+    def check_disk_grown(self) -> None:
+        expect.equal(
+            'the size of its disk', self._state.sizes['vda'],
+            self.footprint.resources['DISK_GB'] << 30)
