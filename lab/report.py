@@ -85,7 +85,8 @@ def summary(results: abc.Iterable[Result]) -> list[str]:
     for capability, those in scenarios.by_capability(found).items():
         title = scenarios.CAPABILITIES[capability]
         lines.append(
-            f'{capability:>2}  {title}: ' + counts(map(found.get, those)))
+            f'{capability:>2}  {title}: ' + counts(
+                found[each] for each in those))
     return lines
 
 

@@ -13,7 +13,7 @@ in a process.
 
 import os
 
-# Native threads, as Nova's services run by default. Nova has to be told
+# Native threads, as Nova's services run by default. Nova must know that
 # before anything else of it, or of its libraries, is imported.
 os.environ.setdefault('OS_NOVA_DISABLE_EVENTLET_PATCHING', 'true')
 

@@ -3,7 +3,7 @@
 """How guests move between the fake libvirts of the hosts.
 
 Nova's fake libvirt fails every migration. This one moves the guest, unless it
-is told to fail, or to hold the guest in the middle of the move.
+is made to fail, or to hold the guest in the middle of the move.
 """
 
 from collections import abc
@@ -68,7 +68,7 @@ class _Held:
         self._come_to(_End.GOES_ON)
 
     def lose(self, host: str) -> None:
-        """Let it fail if the libvirt of this host has a part in it."""
+        """Make it fail if the libvirt of this host has a part in it."""
         if host in self._hosts:
             self._come_to(_End.LOST)
 
@@ -119,7 +119,7 @@ class Migrations(fixtures.Fixture):
         self.addCleanup(self.release)
 
     def release(self) -> None:
-        """Let every move that is held go on."""
+        """Hold no move any longer."""
         for held in self._held.values():
             held.release()
 
@@ -165,7 +165,7 @@ class Migrations(fixtures.Fixture):
                     if each is connection)
 
     def kill(self, host: str, uuid: str) -> None:
-        """Let a guest die on a host, also one that moves."""
+        """Kill a guest on a host, also one that moves."""
         domain = self.connections[host].lookupByUUIDString(uuid)
         domain.destroy()
         domain.complete_job()
@@ -182,7 +182,7 @@ class Migrations(fixtures.Fixture):
 
     @contextlib.contextmanager
     def unreachable(self, host: str) -> abc.Iterator[None]:
-        """Let no guest move to a host, and moves from and to it fail."""
+        """Fail all moves from and to a host."""
         self._unreachable.add(host)
         for held in self._held.values():
             held.lose(host)

@@ -26,7 +26,7 @@ RPC_TIMEOUT = 20
 def _create_image(
     driver, context, instance, disk_mapping, *args, suffix='', **kwargs
 ):
-    # The disks are empty files: what is in them only a real guest could tell.
+    # The disks are empty files: only a real guest could see what is in them.
     directory = libvirt_utils.get_instance_path(instance)
     os.makedirs(directory, exist_ok=True)
     for name in disk_mapping:
@@ -54,7 +54,7 @@ class Services(base.ServersTestBase):
         self._log = log
 
     def addCleanup(self, function, /, *args, **kwargs):
-        # What a test runner does at the end of a test and tells its result.
+        # What a test runner does at the end of a test, with its result.
         self._stop.callback(function, *args, **kwargs)
 
     def __enter__(self) -> 'Services':
@@ -109,7 +109,7 @@ class Services(base.ServersTestBase):
     def configured(
         self, section: str, option: str, value: str
     ) -> abc.Iterator[None]:
-        """Let all services, which are in one process, have an option."""
+        """Set an option of all services, which are in one process."""
         base.CONF.set_override(option, value, section)
         try:
             yield
@@ -118,7 +118,7 @@ class Services(base.ServersTestBase):
 
     @contextlib.contextmanager
     def images_unreachable(self) -> abc.Iterator[None]:
-        """Let no service reach the image service."""
+        """Keep all services from reaching the image service."""
 
         def fail(*args, **kwargs):
             raise exception.GlanceConnectionFailed(
@@ -131,14 +131,14 @@ class Services(base.ServersTestBase):
             yield
 
     def audit_placement(self, delete: bool) -> str:
-        """Look for orphaned allocations. Returns what the audit tells.
+        """Look for orphaned allocations. Returns what the audit says.
 
         :param delete: whether to delete them
         """
-        told: list[str] = []
-        with mock.patch.object(manage, 'print', told.append, create=True):
+        said: list[str] = []
+        with mock.patch.object(manage, 'print', said.append, create=True):
             manage.PlacementCommands().audit(verbose=True, delete=delete)
-        return '\n'.join(told)
+        return '\n'.join(said)
 
     def cell_of(self, server_id: str) -> str:
         """Name of the cell in which the API looks for a server."""
@@ -158,7 +158,7 @@ class Services(base.ServersTestBase):
         return found
 
     def report_version(self, host: str, version: int) -> int:
-        """Let a compute service be of a version.
+        """Give a compute service a version.
 
         :returns: the version that it was of until now
         """
@@ -172,7 +172,7 @@ class Services(base.ServersTestBase):
         return current
 
     def report_capability(self, host: str, name: str, value: bool) -> None:
-        """Let a compute service have a driver capability or not.
+        """Give a compute service a driver capability, or take it away.
 
         :param value: as the driver would say, and the service would report to
             placement the next time it looks at its resources

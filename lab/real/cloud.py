@@ -88,12 +88,11 @@ class RealCloud(cloud.Cloud):
         return True
 
     def __enter__(self) -> 'RealCloud':
-        images = self.connect().image
-        self.image = images.find_image('disk').id
-        self.rescue_image = images.find_image('rescue').id
-        self.flavor = self.connect().compute.find_flavor('small').id
-        self.larger_flavor = self.connect().compute.find_flavor('large').id
-        self.disks_flavor = self.connect().compute.find_flavor('disks').id
+        self.image = self._image('disk')
+        self.rescue_image = self._image('rescue')
+        self.flavor = self._flavor('small')
+        self.larger_flavor = self._flavor('large')
+        self.disks_flavor = self._flavor('disks')
         self._earlier = self._servers()
         return self
 
@@ -103,6 +102,16 @@ class RealCloud(cloud.Cloud):
         finally:
             for opened in self._connections.values():
                 opened.close()
+
+    def _image(self, name: str) -> str:
+        """The id of an image of this name."""
+        images: Any = self.connect().image
+        return images.find_image(name, ignore_missing=False).id
+
+    def _flavor(self, name: str) -> str:
+        """The id of the flavor of this name."""
+        compute: Any = self.connect().compute
+        return compute.find_flavor(name, ignore_missing=False).id
 
     def _servers(self) -> set[str]:
         """The ids of the servers that scenarios have booted."""
@@ -269,7 +278,7 @@ class RealCloud(cloud.Cloud):
             hypervisor.close()
 
     def copy_image(self, image: str, **properties: str) -> str:
-        images = self.connect('member').image
+        images: Any = self.connect('member').image
         original = images.get_image(image)
         copied = images.create_image(
             name=f'{original.name}-copy', disk_format=original.disk_format,
@@ -280,7 +289,7 @@ class RealCloud(cloud.Cloud):
         return copied
 
     def kernel_image(self) -> str:
-        return self.connect().image.find_image('kernel').id
+        return self._image('kernel')
 
     def delete_image(self, image: str) -> None:
         self.connect('member').image.delete_image(image)

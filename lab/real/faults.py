@@ -87,7 +87,7 @@ def _kill_guests(host: str, server_id: str = '') -> None:
 class _HeldCopy:
     """Stops each process that copies a file to a host.
 
-    Nova copies with scp, or with rsync if it is told to.
+    Nova copies with scp, or with rsync if it is configured to.
     """
 
     def __init__(self, host: str):

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 
-"""What the series does for an operator, told as scenarios.
+"""What the series does for an operator, as scenarios.
 
 A scenario is a function of a scene (lab.words.scene.Scene), declared with
 @scenario: its name, with dashes, is that of the scenario, the first line of

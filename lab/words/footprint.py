@@ -50,7 +50,10 @@ class Footprint:
 
 
 def _files(server: Server, host: str) -> frozenset[str]:
-    return frozenset(server.cloud.files(host, server.id) - {_UNUSED})
+    found = server.cloud.files(host, server.id)
+    # It must be gone after the rescue.
+    return frozenset(
+        found - {_UNUSED} if server.status == 'RESCUE' else found)
 
 
 def _ports(server: Server) -> dict[str, str]:

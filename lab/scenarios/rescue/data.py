@@ -50,7 +50,7 @@ def _travel(
     :param file: that of the disk that has this image
     """
     server.check_boots()
-    server.rescue(rescue_image and rescue_image.id)
+    server.rescue(rescue_image.id if rescue_image else None)
     server.check_rescue_boots(booted, file)
     _move(scene, server)
     _unrescue(server)
