@@ -6,6 +6,7 @@ import argparse
 import pathlib
 
 from tool import environments
+from tool.layout import PROJECT
 
 _LOG = pathlib.Path('build/demo.log')
 
@@ -58,7 +59,8 @@ def add(commands) -> None:
         help="write a report there, as JUnit's XML")
     _add_log(command)
     command.set_defaults(
-        call='lab.runner:run_command', environment='nova', parser=command)
+        call='lab.runner:run_command', environment='nova', parser=command,
+        root=PROJECT.root / '.lab')
 
 
 def _add_log(command: argparse.ArgumentParser) -> None:

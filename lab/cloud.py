@@ -156,7 +156,7 @@ class Cloud(ABC):
         """What the guest has written to its serial console on its host.
 
         Begins anew when the guest boots, and when it comes from another host.
-        See lab.guest for what guests write. Needs Need.GUESTS.
+        See lab.guest.console for what guests write. Needs Need.GUESTS.
         """
         raise Lacking(Need.GUESTS)
 

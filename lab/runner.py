@@ -189,7 +189,7 @@ def run_command(args: argparse.Namespace) -> int:
     if args.on == 'lab':
         from lab.real import commands
 
-        return commands.play(chosen, args.report)
+        return commands.play(args, chosen)
     make_cloud = embedded(args.log)
     code = play(chosen.values(), make_cloud, args.report)
     if code:

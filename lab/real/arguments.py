@@ -1,23 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
 
-"""The words of ./run lab."""
+"""The command line of ./run lab."""
 
 import argparse
 
-from lab.real import figures
+from lab.real.bench import figures
 from lab.real import settings as lab_settings
 from lab.real import topology
 from tool import environments
+from tool.layout import PROJECT
 
 
 def _count(text: str) -> int:
     if not text.isdecimal() or not int(text):
         raise argparse.ArgumentTypeError(
-            f'{text!r} is not a whole number from 1 on')
+            f'{text!r} is not a whole number of at least 1')
     return int(text)
 
 
-def add(commands) -> None:
+def add(
+    commands: 'argparse._SubParsersAction[argparse.ArgumentParser]',
+) -> None:
     """Add the command, with its own commands, to the parser of ./run."""
     lab = commands.add_parser(
         'lab', help='a real OpenStack on this machine, to try the series on',
@@ -30,13 +33,13 @@ def add(commands) -> None:
     command = commands.add_parser(
         'up', help='start a lab',
         description='Starts a new lab, with new passwords and nothing in it '
-        'but images, flavors and a network. If that fails, nothing of it '
-        'goes on running.')
+        'but images, flavors and a network. If that fails, nothing is left '
+        'running.')
     _add_variants(command)
     command.add_argument(
         '--keep', action='store_true',
         help='if it fails, leave running what runs')
-    _calls(command, installs=True)
+    _calls(command, 'up', installs=True)
 
     command = commands.add_parser(
         'down', help='end the lab',
@@ -45,13 +48,13 @@ def add(commands) -> None:
         'the next one.')
     command.add_argument(
         '--purge', action='store_true', help='remove .lab/ altogether')
-    _calls(command)
+    _calls(command, 'down')
 
     command = commands.add_parser(
         'status', help='show hosts, versions and services',
         description='Shows hosts, cells, versions and services. Exits with '
         '1 if the lab is not up, or a service is not running.')
-    _calls(command)
+    _calls(command, 'status')
 
     command = commands.add_parser(
         'env', help='print what points the openstack command at the lab',
@@ -60,10 +63,11 @@ def add(commands) -> None:
         'and reader, each in the projects demo and other.')
     command.add_argument(
         'cloud', nargs='?', default='admin-demo', metavar='USER-PROJECT',
-        choices=[f'{user}-{project}' for user in ('admin', *lab_settings.USERS)
+        choices=[f'{user}-{project}'
+                 for user in ('admin', *lab_settings.USERS)
                  for project in lab_settings.PROJECTS],
-        help='who to be (default: %(default)s)')
-    _calls(command)
+        help='the user and project (default: %(default)s)')
+    _calls(command, 'env')
 
     command = commands.add_parser(
         'logs', help='show the log of a service',
@@ -71,8 +75,9 @@ def add(commands) -> None:
         'all logs if none is named.')
     command.add_argument('name', nargs='?', metavar='SERVICE')
     command.add_argument(
-        '-f', '--follow', action='store_true', help='go on showing it')
-    _calls(command)
+        '-f', '--follow', action='store_true',
+        help='keep showing what is added')
+    _calls(command, 'logs')
 
     command = commands.add_parser(
         'shell', help='a shell on a host',
@@ -82,7 +87,7 @@ def add(commands) -> None:
         'host', choices=[host.name for host in topology.HOSTS])
     command.add_argument(
         'argument', nargs=argparse.REMAINDER, metavar='COMMAND')
-    _calls(command)
+    _calls(command, 'shell')
 
     command = commands.add_parser(
         'tempest', help='run OpenStack\'s own tests on the lab',
@@ -90,49 +95,51 @@ def add(commands) -> None:
         'tests whose names match. Exits with Tempest\'s own code.')
     command.add_argument(
         'regex', metavar='REGEX',
-        help='as tempest.api.compute.servers.test_server_rescue')
-    _calls(command)
+        help='e.g. tempest.api.compute.servers.test_server_rescue')
+    _calls(command, 'tests')
 
     command = commands.add_parser(
         'bench', help='measure how long a rescued guest is out',
         description='Measures how long a rescued guest is out while it is '
         'moved to another host: unrescued, live-migrated and rescued again, '
-        'as the released Nova makes one do; live-migrated in rescue; and '
-        'migrated by libvirt alone, which is the floor. And live-migrated '
-        'in rescue with an ephemeral disk full of data, which the rescued '
-        'guest does not have and Nova copies. Writes a table, and JSON and a '
-        'plot to .lab/bench/. Exits with 1 if a round does not do what it '
-        'should.')
+        'which is the only way with the released Nova; live-migrated in '
+        'rescue; live-migrated in rescue with an ephemeral disk full of '
+        'data, which is not attached to the rescued guest and which Nova '
+        'copies; and migrated by libvirt alone, which is the floor. Writes a '
+        'table, and JSON and a plot to .lab/bench/. Exits with 1 if a round '
+        'fails.')
     command.add_argument(
         '--rounds', type=_count, default=5, metavar='NUMBER',
         help='how often to measure each (default: %(default)s)')
     command.add_argument(
         '--case', dest='cases', action='append', default=[],
         choices=figures.CASES,
-        help='measure only this, and what else is named so ('
+        help='measure only this; can be given more than once ('
         + '; '.join(f'{name}: {figures.VARIANTS[name]}'
                     for name in figures.CASES) + ')')
-    _calls(command)
+    _calls(command, 'bench')
 
     command = commands.add_parser(
         'smoke', help='start a lab, move a rescued server, end the lab',
         description='Boots the guest images, starts a lab, runs the '
-        'scenario of a rescued server that moves, ends the lab, and looks '
+        'scenario of a rescued server that moves, ends the lab, and checks '
         'that nothing of it is left.')
     _add_variants(command)
-    _calls(command, installs=True)
+    _calls(command, 'smoke', installs=True)
 
 
 def _calls(
-    command: argparse.ArgumentParser, installs: bool = False
+    command: argparse.ArgumentParser, function: str, installs: bool = False
 ) -> None:
     """Declare what a command runs.
 
+    :param function: its name in lab.real.commands
     :param installs: whether it makes the lab's environment, and installs the
         packages of the system
     """
     command.set_defaults(
-        call='lab.real.commands:run', parser=command, packages=installs,
+        call=f'lab.real.commands:{function}', root=PROJECT.root / '.lab',
+        parser=command, packages=installs,
         environment='lab' if installs else environments.IF_LAB)
 
 
@@ -142,9 +149,9 @@ def _add_variants(command: argparse.ArgumentParser) -> None:
         help='run the released Nova, without the series')
     command.add_argument(
         '--shared', action='store_true',
-        help='let all hosts share the directory of their guests\' disks')
+        help='share the directory with the disks of guests between all hosts')
     command.add_argument(
         '--with', dest='extras', metavar='EXTRA', action='append', default=[],
         choices=lab_settings.EXTRAS,
         help='ceph: keep the disks of the guests of cell1 in Ceph, as images '
-        'in RBD; cinder: that, and Cinder with volumes there')
+        'in RBD; cinder: that, and Cinder with its volumes there')

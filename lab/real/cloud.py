@@ -19,10 +19,10 @@ import sqlalchemy
 from lab import cloud
 from lab.needs import Need
 from lab.real import faults
-from lab.real import machine
+from lab.real.lab import Lab
+from lab.real import namespaces
 from lab.real.services import ceph
 from lab.real.services import cinder
-from lab.real.services import common
 from lab.real.services import nova
 from lab.real import settings
 from lab.real import topology
@@ -58,7 +58,7 @@ class RealCloud(cloud.Cloud):
     :param lab: a lab that is up
     """
 
-    def __init__(self, lab: common.Lab):
+    def __init__(self, lab: Lab):
         self._lab = lab
         self.faults = faults.RealFaults(lab, self)
         self._connections: dict[str, connection.Connection] = {}
@@ -70,9 +70,9 @@ class RealCloud(cloud.Cloud):
         found = {Need.GUESTS, Need.SERVICES, Need.NETWORK}
         if not self._lab.settings.shared:
             found.add(Need.OWN_FILES)
-            if not ceph.enabled(self._lab):
+            if not ceph.wanted(self._lab):
                 found.add(Need.LOCAL_DISKS)
-        if cinder.enabled(self._lab):
+        if cinder.wanted(self._lab):
             found.add(Need.VOLUMES)
         if all(map(self._has_uefi, self.hosts())):
             found.add(Need.UEFI)
@@ -220,8 +220,8 @@ class RealCloud(cloud.Cloud):
             dir=self._lab.where.lab / 'tmp',
         ) as plain:
             self._lab.call(
-                *machine.enter(host), 'qemu-img', 'convert', '--force-share',
-                '-O', 'raw', str(path), plain.name)
+                *namespaces.enter(host), 'qemu-img', 'convert',
+                '--force-share', '-O', 'raw', str(path), plain.name)
             return hashlib.file_digest(plain, 'sha256').hexdigest()
 
     def cached_images(self, host: str) -> dict[str, str]:
@@ -234,13 +234,13 @@ class RealCloud(cloud.Cloud):
 
     def uefi_variables(self, host: str, server_id: str) -> str | None:
         name = self.connect().compute.get_server(server_id).instance_name
-        path = machine.files(host) / _UEFI_VARIABLES / f'{name}_VARS.fd'
+        path = namespaces.files(host) / _UEFI_VARIABLES / f'{name}_VARS.fd'
         if not path.exists():
             return None
         return hashlib.sha256(path.read_bytes()).hexdigest()
 
     def images(self, server_id: str) -> set[str] | None:
-        if not ceph.enabled(self._lab):
+        if not ceph.wanted(self._lab):
             return None
         prefix = f'{server_id}_'
         return {name.removeprefix(prefix) for name in ceph.images()

@@ -16,17 +16,18 @@ from typing import TYPE_CHECKING
 
 import libvirt
 from openstack import exceptions
+import psutil
 
 from lab import faults
 from lab.needs import Lacking
 from lab.needs import Need
-from lab.real import machine
-from lab.real import programs
-from lab.real.services import common
+from lab.real.lab import Lab
+from lab.real import namespaces
 from lab.real.services import glance
-from lab.real.services import hypervisor as hypervisors
-from lab.real.services import infrastructure
+from lab.real.services import libvirtd as hypervisors
 from lab.real.services import nova
+from lab.real.services import rabbitmq
+from lab.real import supervisor
 from lab.real import topology
 from lab.words import expect
 
@@ -49,14 +50,6 @@ _LEFT = 1 << 20
 """Bytes that are free on it when it is full."""
 
 
-def _reads(path: pathlib.Path) -> str:
-    """What is in a file of /proc; nothing if its process has ended."""
-    try:
-        return path.read_text()
-    except (FileNotFoundError, ProcessLookupError):
-        return ''
-
-
 def _signal(process: int, number: signal.Signals) -> None:
     """Send a signal to a process, if it is still there."""
     with contextlib.suppress(ProcessLookupError):
@@ -68,20 +61,21 @@ def _kill_incoming(server_id: str) -> bool:
 
     The hosts of the lab are in one process namespace.
     """
-    for directory in pathlib.Path('/proc').glob('[0-9]*'):
-        words = _reads(directory / 'cmdline').split('\0')
+    for process in psutil.process_iter(['cmdline']):
+        words = process.info['cmdline'] or ()
         if server_id in words and '-incoming' in words:
-            _signal(int(directory.name), signal.SIGKILL)
+            _signal(process.pid, signal.SIGKILL)
             return True
     return False
 
 
 def _kill_guests(host: str, server_id: str = '') -> None:
     """Kill all guests of a host, or that of one server."""
-    for directory in machine.processes(host):
-        if _reads(directory / 'comm').startswith('qemu-system') and (
-                server_id in _reads(directory / 'cmdline')):
-            _signal(int(directory.name), signal.SIGKILL)
+    for process in namespaces.processes(host):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if process.name().startswith('qemu-system') and (
+                    server_id in ' '.join(process.cmdline())):
+                process.kill()
 
 
 class _HeldCopy:
@@ -105,10 +99,11 @@ class _HeldCopy:
 
     def _watch(self) -> None:
         while not self._over.wait(_PACE / 10):
-            for directory in machine.processes(self._host):
-                if _reads(directory / 'comm') in ('scp\n', 'rsync\n'):
-                    self._stopped.add(int(directory.name))
-                    _signal(int(directory.name), signal.SIGSTOP)
+            for process in namespaces.processes(self._host):
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    if process.name() in ('scp', 'rsync'):
+                        self._stopped.add(process.pid)
+                        process.suspend()
 
     def _end(self, number: signal.Signals) -> None:
         self._over.set()
@@ -226,7 +221,7 @@ class RealFaults(faults.Faults):
     :param seen: the cloud that they are in
     """
 
-    def __init__(self, lab: common.Lab, seen: cloud.RealCloud):
+    def __init__(self, lab: Lab, seen: cloud.RealCloud):
         self._lab = lab
         self._seen = seen
 
@@ -282,26 +277,25 @@ class RealFaults(faults.Faults):
 
     @contextlib.contextmanager
     def frozen(self, service: str, host: str) -> abc.Iterator[None]:
-        supervisor = programs.Supervisor(self._lab.where)
         (program,) = self._programs(service, host)
-        supervisor.freeze(program.name)
+        self._lab.supervisor.freeze(program.name)
         try:
             yield
         finally:
-            supervisor.thaw(program.name)
+            self._lab.supervisor.thaw(program.name)
 
     def _programs(
         self, service: str, host: str | None
-    ) -> list[programs.Program]:
+    ) -> list[supervisor.Program]:
         if service == 'nova-conductor':
             return nova.conductors(self._lab)
         if service == 'rabbitmq':
-            return [infrastructure.messages(self._lab)]
+            return rabbitmq.programs(self._lab)
         if service == 'glance':
-            return glance.programs_of(self._lab)
+            return glance.programs(self._lab)
         assert host is not None
         make = {'nova-compute': nova.compute,
-                'libvirtd': hypervisors.libvirtd}[service]
+                'libvirtd': hypervisors.of_host}[service]
         return [make(self._lab, topology.compute(host))]
 
     @contextlib.contextmanager
@@ -309,9 +303,9 @@ class RealFaults(faults.Faults):
         self, service: str, host: str | None = None, gently: bool = False
     ) -> abc.Iterator[None]:
         found = self._programs(service, host)
-        supervisor = programs.Supervisor(self._lab.where)
         for program in found:
-            (supervisor.stop if gently else supervisor.kill)(program.name)
+            (self._lab.supervisor.stop if gently
+             else self._lab.supervisor.kill)(program.name)
         try:
             yield
         finally:
@@ -338,7 +332,7 @@ class RealFaults(faults.Faults):
     def _mounted(self, host: str) -> abc.Iterator[_Disk]:
         image = self._lab.where.lab / f'disk-{host}'
         instances = str(self._lab.where.here / 'instances')
-        enter = machine.enter(host)
+        enter = namespaces.enter(host)
         with image.open('wb') as file:
             file.truncate(_SIZE)
         self._lab.call('mkfs.ext4', '-q', '-m', '0', str(image))
@@ -396,8 +390,7 @@ class RealFaults(faults.Faults):
     @contextlib.contextmanager
     def host_down(self, host: str) -> abc.Iterator[None]:
         compute = topology.compute(host)
-        supervisor = programs.Supervisor(self._lab.where)
-        libvirtd = hypervisors.libvirtd(self._lab, compute)
+        libvirtd = hypervisors.of_host(self._lab, compute)
         services = self._seen.connect().compute
         (service,) = services.services(binary='nova-compute', host=host)
         with contextlib.ExitStack() as stack:
@@ -406,9 +399,9 @@ class RealFaults(faults.Faults):
             stack.callback(
                 services.update_service_forced_down, service, forced=False)
             stack.callback(nova.start_compute, self._lab, compute)
-            stack.callback(supervisor.start, libvirtd)
+            stack.callback(self._lab.supervisor.start, libvirtd)
             for program in (nova.compute(self._lab, compute), libvirtd):
-                supervisor.kill(program.name)
+                self._lab.supervisor.kill(program.name)
             _kill_guests(host)
             services.update_service_forced_down(service, forced=True)
             yield

@@ -2,8 +2,7 @@
 
 """The first process of the lab: makes the hosts, becomes the supervisor.
 
-`python -m lab.real.first LAB ROOT`; LAB is there to be found by in the list
-of processes.
+`python -m lab.real.first LAB ROOT`: by LAB it is found among all processes.
 """
 
 import os
@@ -11,12 +10,13 @@ import pathlib
 import sys
 
 from lab.real import layout
-from lab.real import machine
+from lab.real import namespaces
 
 
 def main() -> None:
+    """Make the hosts, then run the supervisor in place of this process."""
     where = layout.Layout(pathlib.Path(sys.argv[2]))
-    machine.make_hosts(where)
+    namespaces.make_hosts(where)
     (where.run / 'ready').touch()
     supervisord = pathlib.Path(sys.executable).parent / 'supervisord'
     os.execv(sys.executable, [

@@ -2,7 +2,8 @@
 
 """The parts of ./run lab and ./run scenarios that run on the controller.
 
-`python -m lab.real.inside COMMAND [ARGUMENT...]`, from lab.real.commands.
+`python -m lab.real.inside ROOT COMMAND [ARGUMENT...]`, started by
+lab.real.namespaces.run_inside.
 """
 
 from collections import abc
@@ -14,25 +15,24 @@ import xmlrpc.client
 
 from openstack import exceptions
 
-from lab.real import bench
+from lab.guest import image as guest_image
+from lab.real.bench import measure
 from lab.real import bringup
 from lab.real import cloud
-from lab.real import images
+from lab.real.lab import Lab
 from lab.real import layout
-from lab.real.services import common
-from lab.real import settings
 from lab import runner
 from lab import scenarios
 from tool import console
 
 
-def _up(lab: common.Lab, arguments: abc.Sequence[str]) -> int:
+def _up(lab: Lab, arguments: abc.Sequence[str]) -> int:
     bringup.bring_up(
-        lab, images.Images.inside(lab.where.images), console.step)
+        lab, guest_image.Images.inside(lab.where.images), console.step)
     return 0
 
 
-def _scenarios(lab: common.Lab, arguments: abc.Sequence[str]) -> int:
+def _scenarios(lab: Lab, arguments: abc.Sequence[str]) -> int:
     report, *names = arguments
     return runner.play(
         scenarios.choose(names, scenarios.load()).values(),
@@ -40,8 +40,8 @@ def _scenarios(lab: common.Lab, arguments: abc.Sequence[str]) -> int:
         pathlib.Path(report) if report else None)
 
 
-def _bench(lab: common.Lab, arguments: abc.Sequence[str]) -> int:
-    return bench.run(lab, int(arguments[0]), arguments[1:])
+def _bench(lab: Lab, arguments: abc.Sequence[str]) -> int:
+    return measure.run(lab, int(arguments[0]), arguments[1:])
 
 
 _COMMANDS = {'up': _up, 'scenarios': _scenarios, 'bench': _bench}
@@ -49,15 +49,15 @@ _COMMANDS = {'up': _up, 'scenarios': _scenarios, 'bench': _bench}
 
 def main(argv: abc.Sequence[str]) -> int:
     """Run a command. Returns the exit code."""
-    where = layout.PROJECT
-    lab = common.Lab(where, settings.Settings.load(where))
+    root, command, *arguments = argv
+    lab = Lab.load(layout.Layout(pathlib.Path(root)))
     try:
-        return _COMMANDS[argv[0]](lab, argv[1:])
+        return _COMMANDS[command](lab, arguments)
     except (console.Problem, exceptions.SDKException, xmlrpc.client.Fault,
-            subprocess.CalledProcessError, OSError) as exc:
+            subprocess.SubprocessError, OSError) as exc:
         return console.problem('lab', exc)
     except KeyboardInterrupt:
-        return 130
+        return console.INTERRUPTED
 
 
 if __name__ == '__main__':

@@ -1,20 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
 
-"""Where the lab keeps what, all of it below one directory."""
+"""The places of a lab, all of them below one directory."""
 
 import dataclasses
 import pathlib
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-
 
 @dataclasses.dataclass(frozen=True)
 class Layout:
+    """The places of a lab."""
+
+    #: what is outside of this directory belongs to the machine
     root: pathlib.Path
 
     @property
     def cache(self) -> pathlib.Path:
-        """What the next lab can use again: images and empty databases."""
+        """What the next lab can use: guest images and empty databases."""
         return self.root / 'cache'
 
     @property
@@ -28,7 +29,7 @@ class Layout:
 
     @property
     def bench(self) -> pathlib.Path:
-        """What the bench has measured."""
+        """What the bench has written."""
         return self.root / 'bench'
 
     @property
@@ -55,9 +56,9 @@ class Layout:
 
     @property
     def here(self) -> pathlib.Path:
-        """In the mount namespace of a host: the directory of that host.
+        """The files of a host, in the mount namespace of that host.
 
-        libvirt wants the disks of a guest at the same path on both hosts.
+        libvirt wants the disks of a guest at the same path on all hosts.
         """
         return self.lab / 'here'
 
@@ -65,6 +66,11 @@ class Layout:
     def shared(self) -> pathlib.Path:
         """The instances of all hosts, if they share them."""
         return self.lab / 'instances'
+
+    @property
+    def programs(self) -> pathlib.Path:
+        """The names of the lab's programs, each with its host."""
+        return self.conf / 'programs.json'
 
     @property
     def settings(self) -> pathlib.Path:
@@ -79,12 +85,9 @@ class Layout:
         return self.root / '.lock'
 
     def host(self, name: str) -> pathlib.Path:
-        """The files of a host, as seen from outside of it."""
+        """The files of a host, seen from outside of it."""
         return self.lab / 'hosts' / name
 
     def service(self, name: str) -> pathlib.Path:
-        """The files of a service of the controller."""
+        """The files of a service on the controller."""
         return self.lab / name
-
-
-PROJECT = Layout(ROOT / '.lab')

@@ -1,45 +1,61 @@
 # SPDX-License-Identifier: Apache-2.0
 
-"""What one lab is made of: drawn anew for every lab."""
+"""The settings of one lab: ports and passwords are drawn for each."""
 
 from collections import abc
 import dataclasses
 import json
 import secrets
 import socket
+from typing import Self
 
 from lab.real import layout
 
-#: Projects of the users of the lab; the operator is in the first as well.
 PROJECTS = ('demo', 'other')
+"""Projects of the lab's users; the operator is a member of the first, too."""
 
-#: Users by name, with their roles in each of the projects.
 USERS = {'member': ('member', 'reader'), 'reader': ('reader',)}
+"""Users by name, with their roles in each of the projects."""
 
-#: What a lab has only if asked to.
 EXTRAS = ('ceph', 'cinder')
+"""What a lab has only if asked for."""
 
-#: The services that answer HTTP, with the port that each is known by.
+
+@dataclasses.dataclass(frozen=True)
+class Api:
+    """A service that answers HTTP."""
+
+    #: port in the network of the lab
+    port: int
+    #: type in the catalog; empty if it is not for users
+    type: str
+    #: path of its endpoint
+    path: str = ''
+
+
 APIS = {
-    'keystone': 5000,
-    'glance': 9292,
-    'placement': 8778,
-    'neutron': 9696,
-    'nova': 8774,
-    'metadata': 8775,
-    'cinder': 8776,
+    'keystone': Api(5000, 'identity', '/v3'),
+    'glance': Api(9292, 'image'),
+    'placement': Api(8778, 'placement'),
+    'neutron': Api(9696, 'network'),
+    'nova': Api(8774, 'compute', '/v2.1'),
+    'metadata': Api(8775, ''),
+    'cinder': Api(8776, 'block-storage', '/v3'),
 }
+"""The APIs by name, which is also the name of the service's account."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
+    """What distinguishes a lab from others."""
+
     #: password of each account, of the database and of the message queue
     passwords: dict[str, str]
-    #: port on the loopback of the machine by name of the API
+    #: port on the loopback of the machine, by name of the API
     ports: dict[str, int]
     #: the tree that Nova runs from; none if it is the released one
     nova: str | None
-    #: whether all hosts have one directory for the disks of their guests
+    #: whether all hosts share the directory with the disks of their guests
     shared: bool
     #: which of `EXTRAS` it has
     extras: list[str]
@@ -49,7 +65,7 @@ class Settings:
         where.settings.write_text(json.dumps(dataclasses.asdict(self)))
 
     @classmethod
-    def load(cls, where: layout.Layout) -> 'Settings':
+    def load(cls, where: layout.Layout) -> Self:
         return cls(**json.loads(where.settings.read_text()))
 
 
@@ -68,15 +84,18 @@ def _free_ports(count: int) -> list[int]:
 def draw(
     nova: str | None, shared: bool, extras: abc.Iterable[str] = ()
 ) -> Settings:
-    """Settings for a new lab."""
+    """Settings for a new lab.
+
+    :param nova: as in `Settings`
+    :param shared: as in `Settings`
+    :param extras: those asked for; what they need is added
+    """
     extras = set(extras)
     if 'cinder' in extras:
         extras.add('ceph')
-    accounts = (
-        'admin', 'member', 'reader', 'database', 'messages', 'keystone',
-        'glance', 'placement', 'neutron', 'nova', 'cinder', 'metadata')
-    public = [name for name in APIS if name != 'metadata'
-              and (name in extras or name not in EXTRAS)]
+    public = [name for name, api in APIS.items()
+              if api.type and (name in extras or name not in EXTRAS)]
+    accounts = ('admin', *USERS, *public, 'database', 'messages', 'metadata')
     return Settings(
         passwords={name: secrets.token_urlsafe(18) for name in accounts},
         ports=dict(zip(public, _free_ports(len(public)), strict=True)),

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 
-"""OpenStack's own tests, on the lab."""
+"""Tempest, OpenStack's own tests, on the lab."""
 
 import pathlib
 import subprocess
@@ -8,20 +8,22 @@ import subprocess
 from openstack import config
 from openstack import connection
 
+from lab.real.lab import executable
+from lab.real.lab import Lab
+from lab.real.lab import REGION
 from lab.real import oslo
-from lab.real.services import common
 from lab.real import settings
 from lab.real import topology
 
 
-def configure(lab: common.Lab, workspace: pathlib.Path) -> None:
-    """Make a workspace of Tempest that knows the lab.
+def configure(lab: Lab, workspace: pathlib.Path) -> None:
+    """Create a workspace of Tempest that is configured for the lab.
 
-    Tempest makes its own projects and users, as the operator.
+    Tempest creates projects and users of its own, as the operator.
 
-    :raises lab.real.services.common.Failed: if Tempest cannot make it
+    :raises lab.real.services.Failed: if Tempest fails to
     """
-    lab.call(common.tool('tempest'), 'init', '--workspace-path',
+    lab.call(executable('tempest'), 'init', '--workspace-path',
              str(workspace.with_suffix('.yaml')), str(workspace))
     account = config.OpenStackConfig(
         config_files=[str(lab.where.clouds)], load_envvars=False,
@@ -40,7 +42,7 @@ def configure(lab: common.Lab, workspace: pathlib.Path) -> None:
             'create_isolated_networks': 'false'},
         'identity': {
             'uri_v3': lab.public('keystone', '/v3'),
-            'region': common.REGION},
+            'region': REGION},
         'compute': {
             'image_ref': image['disk'], 'image_ref_alt': image['rescue'],
             'flavor_ref': flavor['small'], 'flavor_ref_alt': flavor['large'],
@@ -63,11 +65,14 @@ def configure(lab: common.Lab, workspace: pathlib.Path) -> None:
     })
 
 
-def run(lab: common.Lab, regex: str) -> int:
-    """Run the tests whose names match an expression. Returns the exit code."""
+def run(lab: Lab, regex: str) -> int:
+    """Run the tests whose names match an expression.
+
+    :returns: the exit code of Tempest
+    """
     workspace = lab.where.lab / 'tempest'
     if not workspace.exists():
         configure(lab, workspace)
     return subprocess.call(
-        [common.tool('tempest'), 'run', '--serial', '--regex', regex],
+        [executable('tempest'), 'run', '--serial', '--regex', regex],
         cwd=workspace)

@@ -1,25 +1,29 @@
 # SPDX-License-Identifier: Apache-2.0
 
-"""The hosts of the lab and the addresses that they know each other by."""
+"""The hosts of the lab, and their addresses in its management network."""
 
 import dataclasses
 
-#: Length of the prefix of the management network.
 PREFIX = 24
+"""Length of the prefix of the management network."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Host:
+    """A host of the lab."""
+
     name: str
-    #: its address in the management network, which all services listen on
+    #: address that its services listen on
     address: str
 
 
 @dataclasses.dataclass(frozen=True)
 class Compute(Host):
+    """A compute host."""
+
     #: name of the cell that it belongs to
     cell: str
-    #: what libvirt on it reports as the UUID of the machine
+    #: UUID of the machine, as libvirt reports it
     uuid: str
 
 
@@ -40,7 +44,7 @@ CELLS = tuple(dict.fromkeys(compute.cell for compute in COMPUTES))
 
 
 def host(name: str) -> Host:
-    """The host of a name.
+    """The host with a name.
 
     :raises KeyError: if there is none
     """
@@ -48,7 +52,7 @@ def host(name: str) -> Host:
 
 
 def compute(name: str) -> Compute:
-    """The compute host of a name.
+    """The compute host with a name.
 
     :raises KeyError: if there is none
     """

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from openstack import exceptions
 
 from lab import cloud as cloud_api
-from lab import guest as guests
+from lab.guest import console as guests
 from lab.needs import Need
 from lab.words import expect
 
@@ -91,7 +91,7 @@ def take(server: Server) -> Footprint:
 def disks(server: Server, host: str) -> dict[str, str]:
     """Digests of what a server has on its disks, and in UEFI variables.
 
-    By the name of the file; lab.guest.UEFI for the variables. Needs
+    By the name of the file; lab.guest.console.UEFI for the variables. Needs
     Need.GUESTS.
     """
     found = server.cloud.digests(host, server.id)

@@ -22,7 +22,7 @@ from openstack import exceptions
 
 from lab import cloud as cloud_api
 from lab import faults
-from lab import guest as guests
+from lab.guest import console as guests
 from lab.needs import Need
 from lab.words import expect
 from lab.words import footprint

@@ -17,8 +17,8 @@ import pytest
 
 from lab.needs import Lacking
 from lab.needs import Need
+from lab.real.lab import Lab
 from lab.real import layout
-from lab.real.services import common
 from lab.real import settings
 from lab.words import expect
 
@@ -184,7 +184,7 @@ def test_only_the_incoming_guest_is_killed(faults):
         assert source.poll() is None and other.poll() is None
 
 
-class Lab(common.Lab):
+class Lab(Lab):
     """A lab with its databases in files."""
 
     def database(self, name):

@@ -61,9 +61,9 @@ def test_help_makes_no_environment(capsys, entered, words, usage):
     (['tests', 'tol'], './run tests ', "'tol' is none of tool, unit"),
     (['lab', 'up', '--with', 'foo'], './run lab up ', "'foo'"),
     (['lab', 'bench', '--rounds', '0'], './run lab bench ',
-     "'0' is not a whole number from 1 on"),
+     "'0' is not a whole number of at least 1"),
     (['lab', 'bench', '--rounds', 'x'], './run lab bench ',
-     "'x' is not a whole number from 1 on"),
+     "'x' is not a whole number of at least 1"),
 ])
 def test_wrong_words_exit_with_2_and_make_no_environment(
     capsys, entered, words, usage, said

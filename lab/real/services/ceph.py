@@ -1,47 +1,50 @@
 # SPDX-License-Identifier: Apache-2.0
 
-"""Ceph: a monitor, a manager and one OSD, for the disks of servers.
+"""Ceph: its configuration and accounts, its clients, and its monitor.
 
-The hosts of one cell have no disks of their guests: those are images in RBD.
+The disks of the guests of one cell are images in RBD. What stores them is
+ceph_osd.
 """
 
 from collections import abc
-import functools
 import importlib.machinery
 import json
 import pathlib
 import subprocess
+from typing import Any
 
+from lab.real.lab import Lab
 from lab.real import oslo
-from lab.real import programs
-from lab.real.services import common
+from lab.real import services
+from lab.real import supervisor
 from lab.real import topology
 from tool import console
 
-#: The cell whose hosts have the disks of their guests in it.
+DATABASES = ()
+
 CELL = topology.CELLS[0]
+"""The cell whose guests have their disks in Ceph."""
 
-#: The pool with the disks of servers.
 POOL = 'vms'
+"""The pool with the disks of servers."""
 
-#: The pool with the volumes of Cinder.
 VOLUMES = 'volumes'
+"""The pool with the volumes of Cinder."""
 
-#: Of the cluster, and of the secret that libvirt on each host has for it.
-_UUID = '6c616221-0000-4000-8000-0000000000ce'
-
-_OSD_UUID = '6c616221-0000-4000-8000-00000000005d'
+UUID = '6c616221-0000-4000-8000-0000000000ce'
+"""That of the cluster, and of the secret with its key in libvirt."""
 
 _MONITOR_PORT = 3300
 
-#: Bytes of the file that the OSD keeps its data in, of which it takes no more
-#: than it uses.
+_TIMEOUT = 60
+"""Seconds in which a command of Ceph has to answer."""
+
 _SIZE = 16 * 2**30
+"""Bytes of the sparse file in which the OSD keeps its data."""
 
-#: Bytes that the OSD uses if it can: Ceph takes no lower number.
 _MEMORY = 896 * 2**20
+"""Bytes of memory that the OSD aims at: the least that Ceph accepts."""
 
-#: What each account may do, by kind of daemon.
 _ACCOUNTS = {
     'mon.': {'mon': 'allow *'},
     'mgr.lab': {'mon': 'allow profile mgr', 'osd': 'allow *'},
@@ -54,46 +57,45 @@ _ACCOUNTS = {
             daemon: f'profile rbd pool={POOL}, profile rbd pool={VOLUMES}'
             for daemon in ('mgr', 'osd')}},
 }
+"""What each account may do, by kind of daemon."""
 
-#: Where Debian has the Python modules of Ceph, which no index of packages has.
 _MODULES = pathlib.Path('/usr/lib/python3/dist-packages')
+"""Debian's Python modules of Ceph, which are not in the package index."""
 
 
-def enabled(lab: common.Lab) -> bool:
+def wanted(lab: Lab) -> bool:
     return 'ceph' in lab.settings.extras
 
 
-def _data(lab: common.Lab, name: str) -> pathlib.Path:
+def _data(lab: Lab, name: str) -> pathlib.Path:
     return lab.where.service('ceph') / name
 
 
-def _keyring(lab: common.Lab) -> pathlib.Path:
-    """The keys of all accounts, for the monitor to begin with."""
+def _keyring(lab: Lab) -> pathlib.Path:
+    """The keys of all accounts, which the monitor starts with."""
     return _data(lab, 'keyring')
 
 
-def _key(lab: common.Lab) -> pathlib.Path:
-    """The key of Nova, for libvirt."""
+def key(lab: Lab) -> pathlib.Path:
+    """The file with the key of Nova, for libvirt."""
     return lab.where.ceph / 'nova.key'
 
 
-def _secret(lab: common.Lab) -> pathlib.Path:
-    """What libvirt is told of that key."""
+def secret(lab: Lab) -> pathlib.Path:
+    """The file in which libvirt finds the definition of that secret."""
     return lab.where.ceph / 'nova.xml'
 
 
-def configure(lab: common.Lab) -> None:
-    if not enabled(lab):
-        return
+def configure(lab: Lab) -> None:
     lab.where.ceph.mkdir()
     for name in ('', 'mon', 'mgr', 'osd', 'python', 'mgr-modules'):
         _data(lab, name).mkdir()
     link_modules(lab)
     oslo.write(lab.where.ceph / 'ceph.conf', {
         'global': {
-            'fsid': _UUID,
-            'mon_host': f'[v2:{common.CONTROLLER}:{_MONITOR_PORT},'
-                        f'v1:{common.CONTROLLER}:6789]',
+            'fsid': UUID,
+            'mon_host': f'[v2:{topology.CONTROLLER.address}:{_MONITOR_PORT},'
+                        f'v1:{topology.CONTROLLER.address}:6789]',
             'run_dir': lab.where.run,
             'log_file': '', 'log_to_stderr': 'true',
             'mon_cluster_log_to_file': 'false',
@@ -105,13 +107,12 @@ def configure(lab: common.Lab) -> None:
         'mon': {'mon_data': _data(lab, 'mon')},
         'mgr': {
             'mgr_data': _data(lab, 'mgr'),
-            'public_addr': common.CONTROLLER,
-            # It is there for the statistics that Nova asks for, which are
-            # none of its modules' work.
+            'public_addr': topology.CONTROLLER.address,
+            # The statistics that Nova asks for are none of its modules'.
             'mgr_module_path': _data(lab, 'mgr-modules')},
         'osd': {
             'osd_data': _data(lab, 'osd'),
-            'public_addr': common.CONTROLLER,
+            'public_addr': topology.CONTROLLER.address,
             'osd_memory_target': _MEMORY, 'bluestore_block_size': _SIZE},
     })
     sections = {account: _section(account) for account in _ACCOUNTS}
@@ -122,10 +123,9 @@ def configure(lab: common.Lab) -> None:
             *((lab.where.ceph / f'ceph.{client}.keyring', client)
               for client in ('client.admin', 'client.nova'))):
         oslo.write(path, {account: sections[account]})
-    _key(lab).touch(mode=0o600)
-    _key(lab).write_text(str(sections['client.nova']['key']))
-    _secret(lab).write_text(
-        f'<secret ephemeral="no" private="yes"><uuid>{_UUID}</uuid>'
+    lab.write_secret(key(lab), str(sections['client.nova']['key']))
+    secret(lab).write_text(
+        f'<secret ephemeral="no" private="yes"><uuid>{UUID}</uuid>'
         '<usage type="ceph"><name>client.nova</name></usage></secret>')
 
 
@@ -140,8 +140,8 @@ def _section(account: str) -> dict[str, object]:
         for kind, granted in _ACCOUNTS[account].items()}}
 
 
-def link_modules(lab: common.Lab) -> None:
-    """Let Python see Ceph's modules of the system, and no others.
+def link_modules(lab: Lab) -> None:
+    """Make Ceph's modules of the system importable, and no others.
 
     :raises tool.console.Problem: if they are for another Python
     """
@@ -159,94 +159,69 @@ def link_modules(lab: common.Lab) -> None:
                 'again.')
 
 
-def python_path(lab: common.Lab) -> str:
-    """Where Python finds Ceph's modules; empty if it needs none."""
-    return str(_data(lab, 'python')) if enabled(lab) else ''
+def python_path(lab: Lab) -> str:
+    """The directory of Ceph's modules; empty in a lab without Ceph."""
+    return str(_data(lab, 'python')) if wanted(lab) else ''
 
 
-def programs_of(lab: common.Lab) -> list[programs.Program]:
-    return [_monitor(lab), *_daemons(lab)] if enabled(lab) else []
+make_tables = services.nothing
 
 
-def _monitor(lab: common.Lab) -> programs.Program:
-    return _daemon(
-        lab, 'mon', 'lab',
-        programs.port_open(common.CONTROLLER, _MONITOR_PORT))
+def before_start(lab: Lab) -> None:
+    lab.call('ceph-mon', '--mkfs', '--id', 'lab',
+             '--keyring', str(_keyring(lab)))
 
 
-def _daemons(lab: common.Lab) -> list[programs.Program]:
-    # The manager tells of the pool what the OSD has told it.
-    has_room = functools.partial(_has_room, lab)
-    return [_daemon(lab, 'mgr', 'lab', has_room),
-            _daemon(lab, 'osd', '0', has_room)]
+def programs(lab: Lab) -> list[supervisor.Program]:
+    return [daemon(lab, 'mon', 'lab', supervisor.port_open(
+        topology.CONTROLLER.address, _MONITOR_PORT))]
 
 
-def _daemon(
-    lab: common.Lab, kind: str, name: str, ready: abc.Callable[[], bool]
-) -> programs.Program:
-    return programs.Program(
+after_start = services.nothing
+
+
+def daemon(
+    lab: Lab, kind: str, name: str, ready: abc.Callable[[], bool]
+) -> supervisor.Program:
+    """A daemon of the cluster.
+
+    :param kind: mon, mgr or osd
+    :param name: its id
+    """
+    return supervisor.Program(
         name=f'ceph-{kind}', host=topology.CONTROLLER.name,
         command=(f'ceph-{kind}', '--foreground', '--id', name),
         environment=lab.environment(), ready=ready)
 
 
-def _has_room(lab: common.Lab) -> bool:
-    """Whether Ceph tells, as Nova asks it, that the pool has room."""
-    done = subprocess.run(
-        ['ceph', '--connect-timeout', '10', 'df', '--format', 'json'],
-        stdin=subprocess.DEVNULL, capture_output=True, text=True)
-    return done.returncode == 0 and any(
-        pool['name'] == POOL and pool['stats']['max_avail']
-        for pool in json.loads(done.stdout)['pools'])
-
-
-def start(lab: common.Lab, supervisor: programs.Supervisor) -> None:
-    """Start Ceph, make the pools, and give libvirt the key to them.
-
-    :raises tool.console.Problem: if it does not come up
-    """
-    if not enabled(lab):
-        return
-    lab.call('ceph-mon', '--mkfs', '--id', 'lab',
-             '--keyring', str(_keyring(lab)))
-    supervisor.start(_monitor(lab))
-    lab.call('ceph', 'osd', 'new', _OSD_UUID, '0')
-    lab.call('ceph-osd', '--mkfs', '--id', '0', '--osd-uuid', _OSD_UUID)
-    for pool in (POOL, VOLUMES):
-        lab.call('ceph', 'osd', 'pool', 'create', pool, '8')
-    supervisor.start(*_daemons(lab))
-    for pool in (POOL, VOLUMES):
-        lab.call('rbd', 'pool', 'init', pool)
-    for compute in topology.COMPUTES:
-        _tell_libvirt(lab, compute)
-
-
-def _tell_libvirt(lab: common.Lab, compute: topology.Compute) -> None:
-    """Give the key of Nova to libvirt on a host, for QEMU."""
-    virsh = 'virsh', '--connect', f'qemu+tcp://{compute.address}/system'
-    lab.call(*virsh, 'secret-define', str(_secret(lab)))
-    lab.call(*virsh, 'secret-set-value', _UUID, '--file', str(_key(lab)))
-
-
-def nova_options(lab: common.Lab, compute: topology.Compute) -> oslo.Options:
-    """Options by which Nova on a host keeps the disks of its guests there."""
-    if not enabled(lab) or compute.cell != CELL:
+def nova_options(lab: Lab, compute: topology.Compute) -> oslo.Options:
+    """Options with which Nova on a host keeps the disks of guests in RBD."""
+    if not wanted(lab) or compute.cell != CELL:
         return {}
     return {'libvirt': {
         'images_type': 'rbd', 'images_rbd_pool': POOL,
         'images_rbd_ceph_conf': '/etc/ceph/ceph.conf',
-        'rbd_user': 'nova', 'rbd_secret_uuid': _UUID}}
+        'rbd_user': 'nova', 'rbd_secret_uuid': UUID}}
 
 
 def cinder_options() -> dict[str, object]:
-    """Options by which Cinder keeps its volumes there."""
+    """Options with which Cinder keeps its volumes in RBD."""
     return {
         'rbd_pool': VOLUMES, 'rbd_ceph_conf': '/etc/ceph/ceph.conf',
-        'rbd_user': 'nova', 'rbd_secret_uuid': _UUID}
+        'rbd_user': 'nova', 'rbd_secret_uuid': UUID}
+
+
+def ask(*command: str) -> Any:
+    """Run a command of Ceph on the controller.
+
+    :returns: its answer, read from JSON
+    :raises subprocess.SubprocessError: if it fails or takes too long
+    """
+    return json.loads(subprocess.run(
+        [*command, '--format', 'json'], stdin=subprocess.DEVNULL,
+        capture_output=True, check=True, timeout=_TIMEOUT).stdout)
 
 
 def images() -> list[str]:
-    """Names of all images in the pool, from on the controller."""
-    return json.loads(subprocess.run(
-        ['rbd', 'ls', '--format', 'json', POOL], stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE, check=True).stdout)
+    """The names of all images in the pool of servers."""
+    return ask('rbd', 'ls', POOL)

@@ -4,28 +4,31 @@
 
 import functools
 
+from lab.real.lab import executable
+from lab.real.lab import Lab
+from lab.real.lab import REGION
 from lab.real import oslo
-from lab.real import programs
+from lab.real import services
 from lab.real.services import ceph
-from lab.real.services import common
-from lab.real.services import wsgi
+from lab.real import supervisor
 from lab.real import topology
+from lab.real import wsgi
 
-#: Name of the backend, which the volume service takes into its own.
+DATABASES = ('cinder',)
+
 _BACKEND = 'ceph'
+"""Name of the backend, which becomes a part of the volume service's host."""
 
 
-def enabled(lab: common.Lab) -> bool:
+def wanted(lab: Lab) -> bool:
     return 'cinder' in lab.settings.extras
 
 
-def _configuration(lab: common.Lab) -> str:
+def _configuration(lab: Lab) -> str:
     return str(lab.where.conf / 'cinder' / 'cinder.conf')
 
 
-def configure(lab: common.Lab) -> None:
-    if not enabled(lab):
-        return
+def configure(lab: Lab) -> None:
     wsgi.configure(
         lab, 'cinder', 'cinder.wsgi.api', workers=1, threads=8,
         arguments=f'--config-file {_configuration(lab)}')
@@ -34,12 +37,12 @@ def configure(lab: common.Lab) -> None:
     oslo.write(directory / 'cinder.conf', lab.api('cinder'), {
         'DEFAULT': {
             'transport_url': lab.messages('openstack'),
-            'host': 'controller', 'my_ip': common.CONTROLLER,
+            'host': 'controller', 'my_ip': topology.CONTROLLER.address,
             'state_path': lab.where.service('cinder'),
             'image_conversion_dir': lab.where.service('cinder') / 'images',
-            'api_paste_config': common.tool('../etc/cinder/api-paste.ini'),
+            'api_paste_config': executable('../etc/cinder/api-paste.ini'),
             'resource_query_filters_file':
-                common.tool('../etc/cinder/resource_filters.json'),
+                executable('../etc/cinder/resource_filters.json'),
             'auth_strategy': 'keystone',
             'glance_api_servers': lab.internal('glance'),
             'enabled_backends': _BACKEND},
@@ -49,10 +52,10 @@ def configure(lab: common.Lab) -> None:
         'keystone_authtoken': {
             'service_token_roles': 'service',
             'service_token_roles_required': 'true'},
-        'nova': {**lab.login('cinder'), 'region_name': common.REGION,
+        'nova': {**lab.login('cinder'), 'region_name': REGION,
                  'interface': 'internal'},
         'cinder_sys_admin': {
-            'helper_command': f'{common.tool("privsep-helper")} '
+            'helper_command': f'{executable("privsep-helper")} '
                               f'--config-file {_configuration(lab)}'},
         _BACKEND: {
             'volume_driver': 'cinder.volume.drivers.rbd.RBDDriver',
@@ -60,16 +63,15 @@ def configure(lab: common.Lab) -> None:
     })
 
 
-def sync(lab: common.Lab) -> None:
-    """Make the tables."""
-    if enabled(lab):
-        lab.call(common.tool('cinder-manage'), '--config-file',
-                 _configuration(lab), 'db', 'sync')
+def make_tables(lab: Lab) -> None:
+    lab.call(executable('cinder-manage'), '--config-file',
+             _configuration(lab), 'db', 'sync')
 
 
-def programs_of(lab: common.Lab) -> list[programs.Program]:
-    if not enabled(lab):
-        return []
+before_start = services.nothing
+
+
+def programs(lab: Lab) -> list[supervisor.Program]:
     return [
         wsgi.serve(lab, 'cinder'),
         _service(lab, 'cinder-scheduler', 'controller'),
@@ -78,15 +80,18 @@ def programs_of(lab: common.Lab) -> list[programs.Program]:
 
 
 def _service(
-    lab: common.Lab, binary: str, reports_as: str, **environment: str
-) -> programs.Program:
-    return programs.Program(
+    lab: Lab, binary: str, reports_as: str, **environment: str
+) -> supervisor.Program:
+    return supervisor.Program(
         name=binary, host=topology.CONTROLLER.name,
-        command=(common.tool(binary), '--config-file', _configuration(lab)),
+        command=(executable(binary), '--config-file', _configuration(lab)),
         environment={**lab.environment(), **environment},
         ready=functools.partial(_is_up, lab, binary, reports_as))
 
 
-def _is_up(lab: common.Lab, binary: str, host: str) -> bool:
+def _is_up(lab: Lab, binary: str, host: str) -> bool:
     found = lab.admin.block_storage.services(binary=binary, host=host)
     return any(service.state == 'up' for service in found)
+
+
+after_start = services.nothing

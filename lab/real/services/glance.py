@@ -2,13 +2,19 @@
 
 """Glance, with its images in files."""
 
+from lab.real.lab import executable
+from lab.real.lab import Lab
 from lab.real import oslo
-from lab.real import programs
-from lab.real.services import common
-from lab.real.services import wsgi
+from lab.real import services
+from lab.real import supervisor
+from lab.real import wsgi
+
+DATABASES = ('glance',)
+
+wanted = services.always
 
 
-def configure(lab: common.Lab) -> None:
+def configure(lab: Lab) -> None:
     wsgi.configure(lab, 'glance', 'glance.wsgi.api', workers=1, threads=8)
     directory = lab.directory('glance')
     files = lab.where.service('glance')
@@ -26,17 +32,22 @@ def configure(lab: common.Lab) -> None:
             'filesystem_store_datadir': files / 'tasks'},
         'paste_deploy': {
             'flavor': 'keystone',
-            'config_file': common.tool('../etc/glance/glance-api-paste.ini')},
+            'config_file': executable('../etc/glance/glance-api-paste.ini')},
     })
 
 
-def sync(lab: common.Lab) -> None:
-    """Make the tables."""
+def make_tables(lab: Lab) -> None:
     lab.call(
-        common.tool('glance-manage'), '--config-file',
+        executable('glance-manage'), '--config-file',
         str(lab.where.conf / 'glance' / 'glance-api.conf'), 'db_sync')
 
 
-def programs_of(lab: common.Lab) -> list[programs.Program]:
+before_start = services.nothing
+
+
+def programs(lab: Lab) -> list[supervisor.Program]:
     return [wsgi.serve(
         lab, 'glance', OS_GLANCE_CONFIG_DIR=str(lab.where.conf / 'glance'))]
+
+
+after_start = services.nothing

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 
-"""Nova: the API, the scheduler, the conductors and the computes."""
+"""Nova: its APIs, the scheduler, the conductors and the compute services."""
 
 from collections import abc
 import dataclasses
@@ -9,18 +9,29 @@ import json
 import os
 import subprocess
 
+from lab.real.lab import executable
+from lab.real.lab import Failed
+from lab.real.lab import Lab
 from lab.real import oslo
-from lab.real import programs
+from lab.real import services
 from lab.real.services import ceph
-from lab.real.services import common
-from lab.real.services import infrastructure
-from lab.real.services import wsgi
+from lab.real.services import mariadb
+from lab.real import supervisor
 from lab.real import topology
+from lab.real import wsgi
 
 RELEASED_VERSION = 74
 """The service version of nova-compute 34.0.0."""
 
+DATABASES = (
+    'nova_api', 'nova_cell0', *(f'nova_{cell}' for cell in topology.CELLS))
+
 _TOP = 'nova'
+
+_TIMEOUT = 600
+"""Seconds that an audit may take."""
+
+wanted = services.always
 
 
 def _cell(cell: str) -> str:
@@ -31,13 +42,13 @@ def _compute(name: str) -> str:
     return f'nova-{name}'
 
 
-def _shared(lab: common.Lab) -> oslo.Options:
+def _shared(lab: Lab) -> oslo.Options:
     return {
         'DEFAULT': {
             'state_path': lab.where.service('nova'),
             'service_down_time': 20, 'report_interval': 5,
             'rpc_response_timeout': 60, 'allow_resize_to_same_host': 'true',
-            # what is tried again is tried soon
+            # Retry soon.
             'instance_delete_interval': 15},
         'service_user': {
             **lab.login('nova'), 'send_service_user_token': 'true'},
@@ -52,25 +63,23 @@ def _shared(lab: common.Lab) -> oslo.Options:
             **lab.client('nova'),
             'catalog_info': 'block-storage:cinder:internalURL'},
         'barbican': {'auth_endpoint': lab.internal('keystone', '/v3')},
-        'cache': {
-            'enabled': 'true', 'backend': 'dogpile.cache.memcached',
-            'memcache_servers': f'{common.CONTROLLER}:11211'},
+        'cache': lab.cache(),
         'oslo_messaging_notifications': {'driver': 'noop'},
     }
 
 
-def _of_all_services(lab: common.Lab) -> list[oslo.Options]:
+def _of_all_services(lab: Lab) -> list[oslo.Options]:
     return [lab.api('nova'), _shared(lab)]
 
 
-def configure(lab: common.Lab) -> None:
+def configure(lab: Lab) -> None:
     wsgi.configure(lab, 'nova', 'nova.wsgi.osapi_compute')
     wsgi.configure(lab, 'metadata', 'nova.wsgi.metadata', workers=1)
     lab.where.service('nova').mkdir()
     base = _of_all_services(lab)
     directory = lab.directory(_TOP)
     policy = directory / 'policy.json'
-    # JSON is YAML. Nova itself lets no one move a server to another cell.
+    # JSON is YAML. By default, nobody may move a server to another cell.
     policy.write_text(json.dumps(
         {'compute:servers:resize:cross_cell': 'rule:context_is_admin'}))
     oslo.write(directory / 'nova.conf', *base, {
@@ -102,10 +111,10 @@ def configure(lab: common.Lab) -> None:
 
 
 def _configure_compute(
-    lab: common.Lab, compute: topology.Compute, options: oslo.Options
+    lab: Lab, compute: topology.Compute, options: oslo.Options
 ) -> None:
     configuration = lab.directory(_compute(compute.name)) / 'nova.conf'
-    helper = (f'{common.tool("privsep-helper")} --config-file '
+    helper = (f'{executable("privsep-helper")} --config-file '
               f'{configuration}')
     contexts = ('nova_sys_admin', 'vif_plug_ovs_privileged',
                 'vif_plug_linux_bridge_privileged', 'privsep_osbrick')
@@ -135,99 +144,102 @@ def _configure_compute(
         ceph.nova_options(lab, compute), options)
 
 
-def _manage(lab: common.Lab, *arguments: str) -> str:
+def _manage(lab: Lab, *arguments: str) -> str:
     return lab.call(
-        common.tool('nova-manage'), '--config-file',
+        executable('nova-manage'), '--config-file',
         str(lab.where.conf / _TOP / 'nova.conf'), *arguments)
 
 
-def sync(lab: common.Lab) -> None:
-    """Make the tables."""
+def make_tables(lab: Lab) -> None:
     _manage(lab, 'api_db', 'sync')
     _manage(lab, 'db', 'sync', '--local_cell')
     for cell in topology.CELLS:
         lab.call(
-            common.tool('nova-manage'), '--config-file',
+            executable('nova-manage'), '--config-file',
             str(lab.where.conf / _cell(cell) / 'nova.conf'), 'db', 'sync',
             '--local_cell')
 
 
-def map_cells(lab: common.Lab) -> None:
-    """Tell the API of the cells."""
-    # Nova takes what is in braces from its configuration: passwords do not
-    # belong on a command line.
+def before_start(lab: Lab) -> None:
+    """Map the cells."""
+    # Nova fills in the braces from its configuration: passwords do not belong
+    # on a command line.
     _manage(lab, 'cell_v2', 'map_cell0', '--database_connection',
             '{scheme}://{username}:{password}@{hostname}/nova_cell0?{query}')
     for cell in topology.CELLS:
         lab.call(
-            common.tool('nova-manage'), '--config-file',
+            executable('nova-manage'), '--config-file',
             str(lab.where.conf / _cell(cell) / 'nova.conf'), 'cell_v2',
             'create_cell', '--name', cell)
 
 
-def discover_hosts(lab: common.Lab) -> None:
-    """Tell the API of the hosts."""
-    _manage(lab, 'cell_v2', 'discover_hosts')
-
-
 def _service(
-    lab: common.Lab, name: str, binary: str, configuration: str,
+    lab: Lab, name: str, binary: str, configuration: str,
     reports_as: str, host: str = topology.CONTROLLER.name,
     **environment: str,
-) -> programs.Program:
-    return programs.Program(
+) -> supervisor.Program:
+    return supervisor.Program(
         name=name, host=host,
-        command=(common.tool(binary), '--config-file',
+        command=(executable(binary), '--config-file',
                  str(lab.where.conf / configuration / 'nova.conf')),
         environment={**lab.environment(), **environment},
         ready=functools.partial(_is_up, lab, binary, reports_as))
 
 
-def _is_up(lab: common.Lab, binary: str, host: str) -> bool:
+def _is_up(lab: Lab, binary: str, host: str) -> bool:
     found = lab.admin.compute.services(binary=binary, host=host)
     return any(service.state == 'up' for service in found)
 
 
-def apis(lab: common.Lab) -> list[programs.Program]:
+def programs(lab: Lab) -> list[supervisor.Program]:
+    return [
+        *_apis(lab),
+        _service(lab, 'nova-scheduler', 'nova-scheduler', _TOP, 'controller'),
+        *conductors(lab),
+        *(compute(lab, host) for host in topology.COMPUTES)]
+
+
+def after_start(lab: Lab) -> None:
+    """Map the hosts to their cells."""
+    _manage(lab, 'cell_v2', 'discover_hosts')
+
+
+def _apis(lab: Lab) -> list[supervisor.Program]:
     directory = str(lab.where.conf / _TOP)
-    paste = common.tool('../etc/nova/api-paste.ini')
+    paste = executable('../etc/nova/api-paste.ini')
     files = {'OS_NOVA_CONFIG_DIR': directory,
              'OS_NOVA_CONFIG_FILES': f'{paste};nova.conf'}
     return [wsgi.serve(lab, 'nova', **files),
             wsgi.serve(lab, 'metadata', **files)]
 
 
-def controllers(lab: common.Lab) -> list[programs.Program]:
-    """The scheduler and the conductors."""
-    return [
-        _service(lab, 'nova-scheduler', 'nova-scheduler', _TOP,
-                 'controller'),
-        *conductors(lab)]
-
-
-def conductors(lab: common.Lab) -> list[programs.Program]:
-    """The super-conductor and those of the cells."""
+def conductors(lab: Lab) -> list[supervisor.Program]:
+    """The super-conductor and the conductors of the cells."""
     return [_super_conductor(lab),
             *(_cell_conductor(lab, cell) for cell in topology.CELLS)]
 
 
-def _super_conductor(lab: common.Lab) -> programs.Program:
+def _super_conductor(lab: Lab) -> supervisor.Program:
     return _service(
         lab, 'nova-super-conductor', 'nova-conductor', _TOP, 'controller')
 
 
-def _cell_conductor(lab: common.Lab, cell: str) -> programs.Program:
+def _cell_conductor(lab: Lab, cell: str) -> supervisor.Program:
     return _service(
         lab, f'nova-conductor-{cell}', 'nova-conductor', _cell(cell),
         f'conductor-{cell}')
 
 
-def _python_path(lab: common.Lab, tree: str) -> str:
-    """Where the compute service of a tree finds its modules."""
+def _python_path(lab: Lab, tree: str) -> str:
+    """Where the compute service finds its modules.
+
+    :param tree: the tree that it runs from; the released Nova if empty
+    """
     return os.pathsep.join(filter(None, (tree, ceph.python_path(lab))))
 
 
-def compute(lab: common.Lab, host: topology.Host) -> programs.Program:
+def compute(lab: Lab, host: topology.Host) -> supervisor.Program:
+    """The compute service of a host."""
     return _service(
         lab, f'nova-compute-{host.name}', 'nova-compute', _compute(host.name),
         host.name, host.name,
@@ -235,112 +247,108 @@ def compute(lab: common.Lab, host: topology.Host) -> programs.Program:
 
 
 def released_compute(
-    lab: common.Lab, host: topology.Host
-) -> programs.Program:
-    """The compute service of a host as released, to run in place of it."""
+    lab: Lab, host: topology.Host
+) -> supervisor.Program:
+    """The released compute service of a host, to run in place of its own."""
     return _service(
         lab, f'nova-compute-{host.name}-released', 'nova-compute',
         _compute(host.name), host.name, host.name,
         PYTHONPATH=_python_path(lab, ''))
 
 
-def computes(lab: common.Lab) -> list[programs.Program]:
-    return [compute(lab, host) for host in topology.COMPUTES]
-
-
-def released_computes(lab: common.Lab) -> list[programs.Program]:
+def spare_programs(lab: Lab) -> list[supervisor.Program]:
+    """The released compute services of all hosts."""
     return [released_compute(lab, host) for host in topology.COMPUTES]
 
 
 def configure_anew(
-    lab: common.Lab, host: topology.Compute, options: oslo.Options
+    lab: Lab, host: topology.Compute, options: oslo.Options
 ) -> None:
-    """Let the compute service of a host start again with other options.
+    """Restart the compute service of a host with other options.
 
-    :param options: beside those that it has had from the start
+    :param options: those that it has beside, or in place of, its usual ones
     """
     _configure_compute(lab, host, options)
-    programs.Supervisor(lab.where).stop(compute(lab, host).name)
+    lab.supervisor.stop(compute(lab, host).name)
     start_compute(lab, host)
 
 
-def start_compute(lab: common.Lab, host: topology.Compute) -> None:
-    """Start the compute service of a host, which was stopped before."""
+def start_compute(lab: Lab, host: topology.Compute) -> None:
+    """Start the compute service of a host, which was stopped just now."""
     start_anew(lab, [host.cell], compute(lab, host))
 
 
-def audit_placement(lab: common.Lab, delete: bool) -> str:
+def audit_placement(lab: Lab, delete: bool) -> str:
     """Look for orphaned allocations.
 
     :param delete: whether to delete them
-    :returns: what the audit tells
-    :raises lab.real.services.common.Failed: if it fails
+    :returns: what the audit prints
+    :raises lab.real.lab.Failed: if it fails
     """
     done = subprocess.run(
-        [common.tool('nova-manage'), '--config-file',
+        [executable('nova-manage'), '--config-file',
          str(lab.where.conf / _TOP / 'nova.conf'), 'placement', 'audit',
          '--verbose', *(['--delete'] if delete else [])],
         stdin=subprocess.DEVNULL, capture_output=True, text=True,
-        cwd=lab.where.lab, env={**os.environ, **lab.environment()})
-    # 3 stands for orphaned allocations that are left, 4 for deleted ones.
+        cwd=lab.where.lab, env={**os.environ, **lab.environment()},
+        timeout=_TIMEOUT)
+    # 3: there are orphaned allocations; 4: they have been deleted.
     if done.returncode not in (0, 3, 4):
-        raise common.Failed(
+        raise Failed(
             f'nova-manage placement audit failed:\n{done.stderr[-2000:]}')
     return done.stdout
 
 
-def _last_reports(lab: common.Lab, cell: str) -> dict[str, str]:
-    """When the compute services of a cell have last told that they are up.
+def _last_reports(lab: Lab, cell: str) -> dict[str, str]:
+    """When the compute services of a cell last reported that they are up.
 
-    The API tells that only mixed with other changes of the services.
+    By host. The API mixes that with other changes of the services.
     """
-    told = infrastructure.query(
+    reports = mariadb.query(
         lab, f'nova_{cell}', 'SELECT host, last_seen_up FROM services '
         "WHERE `binary` = 'nova-compute'")
-    return dict(line.split('\t') for line in told.splitlines())
+    return dict(line.split('\t') for line in reports.splitlines())
 
 
-def downgrade(lab: common.Lab, host: topology.Compute) -> None:
+def downgrade(lab: Lab, host: topology.Compute) -> None:
     """Run the released compute service on a host."""
-    supervisor = programs.Supervisor(lab.where)
-    supervisor.stop(compute(lab, host).name)
-    # No service may be older than all that there are, its own earlier self
-    # among them. The conductor checks that, and remembers them.
-    infrastructure.query(
+    lab.supervisor.stop(compute(lab, host).name)
+    # No service may be older than all others and its own earlier self. The
+    # conductor checks that, and caches what it has seen.
+    mariadb.query(
         lab, f'nova_{host.cell}',
         f'UPDATE services SET version = {RELEASED_VERSION} '
         f"WHERE host = '{host.name}' AND `binary` = 'nova-compute'")
     conductor = _cell_conductor(lab, host.cell)
-    supervisor.stop(conductor.name)
-    supervisor.start(conductor)
+    lab.supervisor.stop(conductor.name)
+    lab.supervisor.start(conductor)
     start_anew(lab, [host.cell], released_compute(lab, host))
 
 
-def upgrade(lab: common.Lab, host: topology.Compute) -> None:
-    """Run the lab's own compute service again on a host."""
-    supervisor = programs.Supervisor(lab.where)
-    supervisor.stop(released_compute(lab, host).name)
+def upgrade(lab: Lab, host: topology.Compute) -> None:
+    """Run the lab's own compute service on a host again."""
+    lab.supervisor.stop(released_compute(lab, host).name)
     start_anew(lab, [host.cell], compute(lab, host))
 
 
 def start_anew(
-    lab: common.Lab, cells: abc.Sequence[str], *stopped: programs.Program
+    lab: Lab, cells: abc.Sequence[str], *stopped: supervisor.Program
 ) -> None:
-    """Start programs in place of those that were stopped just now.
+    """Start programs that were stopped just now, or others in their place.
 
-    Waits until all compute services tell that they are up: the report of one
+    Waits until all compute services have reported that they are up: a report
     may have been lost with what was stopped.
 
-    :param cells: names of the cells whose compute services are meant
+    :param cells: names of the cells whose compute services are waited for
     """
-    # The API takes one that was stopped for up for a while.
+    # For a while the API still shows as up what was stopped.
     before = {cell: _last_reports(lab, cell).items() for cell in cells}
 
-    def ready(program: programs.Program) -> bool:
+    def ready(program: supervisor.Program) -> bool:
         return program.ready() and not any(
             before[cell] & _last_reports(lab, cell).items()
             for cell in cells)
 
-    programs.Supervisor(lab.where).start(*(
+    lab.supervisor.start(*(
         dataclasses.replace(program, ready=functools.partial(ready, program))
         for program in stopped))

@@ -2,13 +2,19 @@
 
 """Placement."""
 
+from lab.real.lab import executable
+from lab.real.lab import Lab
 from lab.real import oslo
-from lab.real import programs
-from lab.real.services import common
-from lab.real.services import wsgi
+from lab.real import services
+from lab.real import supervisor
+from lab.real import wsgi
+
+DATABASES = ('placement',)
+
+wanted = services.always
 
 
-def configure(lab: common.Lab) -> None:
+def configure(lab: Lab) -> None:
     wsgi.configure(lab, 'placement', 'placement.wsgi.api', workers=1)
     oslo.write(
         lab.directory('placement') / 'placement.conf', lab.api('placement'), {
@@ -16,14 +22,19 @@ def configure(lab: common.Lab) -> None:
             'placement_database': {'connection': lab.database('placement')}})
 
 
-def sync(lab: common.Lab) -> None:
-    """Make the tables."""
+def make_tables(lab: Lab) -> None:
     lab.call(
-        common.tool('placement-manage'), '--config-file',
+        executable('placement-manage'), '--config-file',
         str(lab.where.conf / 'placement' / 'placement.conf'), 'db', 'sync')
 
 
-def programs_of(lab: common.Lab) -> list[programs.Program]:
+before_start = services.nothing
+
+
+def programs(lab: Lab) -> list[supervisor.Program]:
     return [wsgi.serve(
         lab, 'placement',
         OS_PLACEMENT_CONFIG_DIR=str(lab.where.conf / 'placement'))]
+
+
+after_start = services.nothing

@@ -2,10 +2,10 @@
 
 """How long a rescued guest is out while its host is emptied.
 
-Measured on the ticks of the guest, for the way that the released Nova has,
-for the way of the series, and for libvirt by itself, which is the floor; and
-for the way of the series when the server has a full ephemeral disk, which its
-rescue guest does not.
+Measured by the ticks of the guest: as the released Nova allows it, with the
+series, and with libvirt alone, which is the floor; also with the series when
+the server has a full ephemeral disk, which is not attached to the rescued
+guest.
 """
 
 from collections import abc
@@ -27,13 +27,12 @@ import libvirt
 from lxml import etree
 from openstack import exceptions
 
+from lab.real.bench import figures
+from lab.real.bench import ticks
 from lab.real import cloud as real
-from lab.real import figures
-from lab.real import machine
-from lab.real import programs
-from lab.real.services import common
+from lab.real.lab import Lab
+from lab.real import namespaces
 from lab.real.services import nova
-from lab.real import ticks
 from lab.real import topology
 from lab.words import expect
 from lab.words import scene as scenes
@@ -41,27 +40,31 @@ from lab.words import server as servers
 from lab.words import steps
 from tool import console
 
-#: Ticks that a guest must show before and after what is measured.
 _SETTLED = 30
+"""Ticks that a guest must show before and after what is measured."""
 
-#: GiB of ephemeral disk of the server that has one, and their name in Nova.
 _EPHEMERAL = 1
+"""GiB of the ephemeral disk of the server that has one."""
+
 _EPHEMERAL_DISK = 'disk.eph0'
+"""The name of its file in Nova."""
 
-#: Name of its flavor.
 _FLAVOR = 'bench-ephemeral'
+"""The name of its flavor."""
 
-#: Seconds that a migration may take. Nova compresses what it copies, which
-#: takes a busy machine minutes.
 _TIMEOUT = 600.0
+"""Seconds that a migration, or a copy of a disk, may take.
 
-#: What Nova migrates with.
+Nova compresses what it copies, which takes a busy machine minutes.
+"""
+
 _FLAGS = (
     libvirt.VIR_MIGRATE_LIVE | libvirt.VIR_MIGRATE_PEER2PEER
     | libvirt.VIR_MIGRATE_UNDEFINE_SOURCE | libvirt.VIR_MIGRATE_PERSIST_DEST)
+"""What Nova migrates with."""
 
-#: Seconds of outage, and seconds that it took.
 _Measured = tuple[float, float, float]
+"""Seconds of outage, of pause, and of the whole, as in `figures.Sample`."""
 
 
 def _disks(domain: libvirt.virDomain) -> dict[str, str]:
@@ -73,23 +76,24 @@ def _disks(domain: libvirt.virDomain) -> dict[str, str]:
 
 
 def _make_disk(path: str, source: str, destination: str) -> None:
-    """Make the file that a disk is copied to, as Nova does."""
-    told = json.loads(subprocess.check_output(
-        [*machine.enter(source), 'qemu-img', 'info', '--force-share',
-         '--output=json', path]))
+    """Create the file that a disk is copied to, as Nova does."""
+    seen = json.loads(subprocess.check_output(
+        [*namespaces.enter(source), 'qemu-img', 'info', '--force-share',
+         '--output=json', path],
+        timeout=_TIMEOUT))
     subprocess.run(
-        [*machine.enter(destination), 'qemu-img', 'create', '-q',
-         '-f', 'qcow2', '-b', told['full-backing-filename'],
-         '-F', told['backing-filename-format'], path,
-         str(told['virtual-size'])], check=True)
+        [*namespaces.enter(destination), 'qemu-img', 'create', '-q',
+         '-f', 'qcow2', '-b', seen['full-backing-filename'],
+         '-F', seen['backing-filename-format'], path,
+         str(seen['virtual-size'])], check=True, timeout=_TIMEOUT)
 
 
 @contextlib.contextmanager
 def _flavor(cloud: real.RealCloud) -> abc.Iterator[str]:
-    """The id of a flavor that has an ephemeral disk, and else is the usual."""
+    """The id of a flavor like the usual one, with an ephemeral disk."""
     compute = cloud.connect().compute
     usual = compute.get_flavor(cloud.flavor)
-    # One may be left of a bench that was killed.
+    # A bench that was killed may have left it.
     flavor = compute.find_flavor(_FLAVOR) or compute.create_flavor(
         name=_FLAVOR, ram=usual.ram, vcpus=usual.vcpus, disk=usual.disk,
         ephemeral=_EPHEMERAL)
@@ -99,29 +103,29 @@ def _flavor(cloud: real.RealCloud) -> abc.Iterator[str]:
         compute.delete_flavor(flavor)
 
 
-def _fill(lab: common.Lab, host: str, server_id: str) -> None:
+def _fill(lab: Lab, host: str, server_id: str) -> None:
     """Fill the ephemeral disk of a rescued server.
 
-    The data are random: nothing that copies them can skip or compress them.
+    The data are random, so that they can be neither skipped nor compressed.
     """
     path = lab.where.here / 'instances' / server_id / _EPHEMERAL_DISK
     with tempfile.NamedTemporaryFile(dir=lab.where.lab / 'tmp') as data:
         subprocess.run(
             ['head', f'--bytes={_EPHEMERAL << 30}', '/dev/urandom'],
-            stdout=data, check=True)
+            stdout=data, check=True, timeout=_TIMEOUT)
         subprocess.run(
-            [*machine.enter(host), 'qemu-img', 'convert', '-n', '-f', 'raw',
-             '-O', 'qcow2', data.name, str(path)], check=True)
+            [*namespaces.enter(host), 'qemu-img', 'convert', '-n', '-f', 'raw',
+             '-O', 'qcow2', data.name, str(path)],
+            check=True, timeout=_TIMEOUT)
 
 
 def _move(
-    lab: common.Lab, cloud: real.RealCloud, server_id: str, source: str,
-    destination: str,
+    lab: Lab, server_id: str, source: str, destination: str
 ) -> float:
-    """Let libvirt migrate a guest, without Nova.
+    """Migrate a guest with libvirt, without Nova.
 
-    With libvirt's own limit for the last pause, 300 ms. Nova begins with
-    50 ms and raises that step by step, so its guests can be out for less.
+    libvirt's own limit for the last pause is 300 ms. Nova starts with 50 ms
+    and raises it step by step, so its guests can be out for less.
 
     :returns: how long the migration took, in seconds
     """
@@ -129,7 +133,7 @@ def _move(
     flags = _FLAGS
     parameters: dict[str, Any] = {
         libvirt.VIR_MIGRATE_PARAM_URI: f'tcp://{address}'}
-    with contextlib.closing(cloud.hypervisor(source)) as hypervisor:
+    with lab.hypervisor(source) as hypervisor:
         domain = hypervisor.lookupByUUIDString(server_id)
         if not lab.settings.shared:
             disks = _disks(domain)
@@ -147,11 +151,11 @@ def _move(
 class _Bench:
     """A server in rescue, and what is measured on it.
 
-    Each measurement leaves it in rescue, as it found it, on one of two hosts.
+    Each measurement leaves it in rescue, on one of two hosts.
     """
 
     def __init__(
-        self, lab: common.Lab, cloud: real.RealCloud, server: servers.Server,
+        self, lab: Lab, cloud: real.RealCloud, server: servers.Server,
         watcher: ticks.Watcher,
     ):
         self._lab = lab
@@ -159,7 +163,7 @@ class _Bench:
         self._hosts = cloud.hosts()[:2]
         self._server = server
         self._watcher = watcher
-        #: the longest times without a tick when nothing was asked for
+        #: longest times without a tick while nothing was done, in seconds
         self.rest: list[float] = []
 
     def _settle(self) -> list[ticks.Tick]:
@@ -171,7 +175,7 @@ class _Bench:
             show=lambda seen: str(len(seen)))
 
     def _rest(self) -> ticks.Tick:
-        """Let the guest run for a while. Returns its last tick."""
+        """Wait while the guest runs undisturbed. Returns its last tick."""
         seen = self._settle()
         self.rest.append(ticks.longest_gap(seen))
         return seen[-1]
@@ -180,8 +184,8 @@ class _Bench:
             ticks.Tick):
         """The first tick of a guest that was started from an image.
 
-        :param begun: since when it can have been started
-        :param but: the boot that it was started after
+        :param begun: when it can have been started at the earliest
+        :param but: an earlier boot, which does not count
         """
         return expect.wait_for(
             f'tick of a guest from the image {image}',
@@ -204,7 +208,7 @@ class _Bench:
 
     def _migrate(self, host: str, microversion: str, status: str) -> None:
         self._server.ask_live_migration(host, microversion)
-        # Seconds between two looks would show in the result.
+        # Long pauses between two looks would show in the result.
         expect.wait_for(
             'migration', self._server.migration,
             lambda seen: seen['status'] == 'completed',
@@ -217,14 +221,13 @@ class _Bench:
     def _check_ran_on(self, seen: abc.Sequence[ticks.Tick]) -> None:
         if ticks.same_boot(seen) != list(seen):
             raise expect.Unexpected(
-                'the guest: expected to run on, but it was started again')
+                'the guest: expected it to run on, but it was started again')
 
     def _measure(self, migrate: abc.Callable[[], float]) -> _Measured:
-        """What the guest shows while it migrates.
+        """Measure the outage of the guest while it migrates.
 
-        :param migrate: tells how long it took, in seconds
-        :returns: its outage, the part of it that its clock stood still, and
-            how long the migration took
+        :param migrate: migrates it, and returns how long that took, in
+            seconds
         :raises lab.words.expect.Unexpected: if it did not run on
         """
         before = self._rest()
@@ -235,16 +238,16 @@ class _Bench:
         return ticks.longest_gap(seen), ticks.longest_pause(seen), wall
 
     def again(self) -> dict[str, _Measured]:
-        """The released way: out of rescue, away, and into rescue again.
+        """As the released Nova allows it: unrescue, move, rescue again.
 
-        On its way the same guest migrates when it is not in rescue.
+        Its migration while not in rescue is measured, too.
         """
         _, destination = self._where()
         last = self._rest()
         begun = time.monotonic()
         self._server.unrescue()
-        # A guest that still boots does not heed the request to power off,
-        # which Nova makes every ten seconds: this is the quicker way.
+        # A guest that is booting ignores the request to power off, which
+        # Nova makes every ten seconds only: waiting is quicker.
         self.wait_for_boot('disk', begun)
         moved = time.monotonic()
         self._migrate(destination, servers.RELEASED, 'ACTIVE')
@@ -263,7 +266,7 @@ class _Bench:
                        ticks.longest_pause(active), wall)}
 
     def series(self) -> dict[str, _Measured]:
-        """The way of the series: in rescue."""
+        """With the series: in rescue."""
         _, destination = self._where()
 
         def migrate() -> float:
@@ -277,7 +280,7 @@ class _Bench:
         return {'series': measured}
 
     def ephemeral(self) -> dict[str, _Measured]:
-        """The way of the series, with an ephemeral disk full of data."""
+        """With the series, and an ephemeral disk full of data."""
         measured = self.series()['series']
         disk = self._lab.server_directory(
             self._server.host(), self._server.id) / _EPHEMERAL_DISK
@@ -285,15 +288,14 @@ class _Bench:
         if held < _EPHEMERAL << 30:
             raise expect.Unexpected(
                 f'the ephemeral disk: expected {_EPHEMERAL} GiB of data, '
-                f'seen {held} bytes')
+                f'got {held} bytes')
         return {'ephemeral': measured}
 
     def floor(self) -> dict[str, _Measured]:
-        """libvirt by itself, there and back, while Nova does not look."""
+        """With libvirt alone, there and back, while Nova is not running."""
         source, destination = self._where()
         with self._without_computes():
-            move = functools.partial(
-                _move, self._lab, self._cloud, self._server.id)
+            move = functools.partial(_move, self._lab, self._server.id)
             measured = self._measure(lambda: move(source, destination))
             self._check_place(destination)
             move(destination, source)
@@ -306,26 +308,26 @@ class _Bench:
 
     @contextlib.contextmanager
     def _without_computes(self) -> abc.Iterator[None]:
-        """Let no nova-compute run on the two hosts."""
-        supervisor = programs.Supervisor(self._lab.where)
+        """Kill nova-compute on the two hosts, and start it at the end."""
         computes = [topology.compute(host) for host in self._hosts]
         for compute in computes:
-            supervisor.kill(nova.compute(self._lab, compute).name)
+            self._lab.supervisor.kill(nova.compute(self._lab, compute).name)
         try:
             yield
         finally:
-            # At once: each waits for the other one too.
+            # Together: each waits for the other one.
             with concurrent.futures.ThreadPoolExecutor() as pool:
                 list(pool.map(
                     functools.partial(nova.start_compute, self._lab),
                     computes))
 
 
-def _facts(
-    lab: common.Lab, cloud: real.RealCloud, rounds: int
-) -> dict[str, Any]:
-    """What the lab is like that this is measured on."""
-    with contextlib.closing(cloud.hypervisor(cloud.hosts()[0])) as hypervisor:
+def _facts(lab: Lab, host: str, rounds: int) -> dict[str, Any]:
+    """What describes the lab and the run.
+
+    :param host: one of those that are measured
+    """
+    with lab.hypervisor(host) as hypervisor:
         numbers = {
             'libvirt': hypervisor.getLibVersion(),
             'qemu': hypervisor.getVersion()}
@@ -347,26 +349,26 @@ def _facts(
 
 @contextlib.contextmanager
 def _step(text: str) -> abc.Iterator[None]:
-    """Tell how a step goes.
+    """Show a step.
 
-    :raises tool.console.Problem: if it does not do what it should
+    :raises tool.console.Problem: if it fails
     """
     with console.step(text):
         try:
             yield
         except (expect.Unexpected, exceptions.HttpException,
-                libvirt.libvirtError, subprocess.CalledProcessError) as exc:
+                libvirt.libvirtError, subprocess.SubprocessError) as exc:
             raise console.Problem(f'{text}: {exc}') from exc
 
 
 @contextlib.contextmanager
 def _rescued(
-    lab: common.Lab, cloud: real.RealCloud, flavor: str | None = None
+    lab: Lab, cloud: real.RealCloud, flavor: str | None = None
 ) -> abc.Iterator[_Bench]:
-    """A server in rescue, of which both hosts have the images.
+    """A server in rescue, whose images both hosts have.
 
     :param flavor: id of a flavor with an ephemeral disk, which is filled
-    :raises tool.console.Problem: if it does not do what it should
+    :raises tool.console.Problem: if a step fails
     """
     source, *_ = hosts = cloud.hosts()[:2]
     which = 'a server with an ephemeral disk' if flavor else 'a server'
@@ -399,9 +401,9 @@ def _delete(server: servers.Server) -> None:
 def _take_rounds(
     variants: list[abc.Callable[[], dict[str, _Measured]]], rounds: int
 ) -> list[figures.Sample]:
-    """Measure variants round after round, in another order each time.
+    """Measure variants round by round, each time in another order.
 
-    :raises tool.console.Problem: if one does not do what it should
+    :raises tool.console.Problem: if one fails
     """
     samples = []
     for number in range(1, rounds + 1):
@@ -421,8 +423,8 @@ def _take_rounds(
     return samples
 
 
-def _tell(
-    lab: common.Lab, samples: list[figures.Sample], facts: dict[str, Any]
+def _report(
+    lab: Lab, samples: list[figures.Sample], facts: dict[str, Any]
 ) -> None:
     kind = 'shared' if lab.settings.shared else 'block'
     where = lab.where.bench
@@ -440,11 +442,11 @@ def _tell(
     console.console.print(f'Written: {written} and {kind}.svg')
 
 
-def run(lab: common.Lab, rounds: int, cases: abc.Collection[str]) -> int:
-    """Measure, and tell what came of it. Returns the exit code.
+def run(lab: Lab, rounds: int, cases: abc.Collection[str]) -> int:
+    """Measure, and report the result. Returns the exit code.
 
     :param cases: names of what to measure; all of figures.CASES if none
-    :raises tool.console.Problem: if something does not do what it should
+    :raises tool.console.Problem: if a step fails
     """
     if lab.settings.nova is None:
         raise console.Problem(
@@ -452,7 +454,7 @@ def run(lab: common.Lab, rounds: int, cases: abc.Collection[str]) -> int:
             'Nova: end it with ./run lab down, and start one without --stock')
     with contextlib.ExitStack() as stack:
         cloud = stack.enter_context(real.RealCloud(lab))
-        facts = _facts(lab, cloud, rounds)
+        facts = _facts(lab, cloud.hosts()[0], rounds)
         cases = cases or figures.CASES
         benches = []
         variants = []
@@ -469,5 +471,5 @@ def run(lab: common.Lab, rounds: int, cases: abc.Collection[str]) -> int:
             [each for each in variants if each.__name__ in cases], rounds)
     facts['load_average']['end'] = os.getloadavg()
     facts['rest'] = [seen for bench in benches for seen in bench.rest]
-    _tell(lab, samples, facts)
+    _report(lab, samples, facts)
     return 0

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 
-"""What the ticks of a guest tell: when it ran, and when it was out.
+"""What the ticks of a guest show: when it ran, and when it was out.
 
 A guest writes its uptime to its console ten times a second, and names its
 image and itself when it boots.
@@ -15,7 +15,7 @@ import re
 import threading
 import time
 
-from lab import guest as guests
+from lab.guest import console as guests
 
 INTERVAL = 0.1
 """Seconds that a guest sleeps between two ticks."""
@@ -23,13 +23,15 @@ INTERVAL = 0.1
 _POLL = 0.01
 
 _AROUND = 10
-"""How many ticks before and after a moment tell whether they are late."""
+"""How many ticks before and after a moment are compared."""
 
 _LINE = re.compile(r'boot image (\S+) boot (\S+)|tick ([\d.]+)')
 
 
 @dataclasses.dataclass(frozen=True)
 class Tick:
+    """A sign of life of a guest."""
+
     #: seconds on this machine's monotonic clock
     arrival: float
     #: seconds that the guest has run, by its own clock
@@ -43,10 +45,10 @@ class Tick:
 class Log:
     """A console log that several guests may write to, one after the other.
 
-    QEMU empties the log when it starts and keeps its own place in it. On
-    shared storage the QEMU that a guest leaves writes on far behind the
-    start, and the one that it comes to writes from the start. So what has
-    been read is replaced by NULs: whatever else is there is new.
+    QEMU truncates the log when it starts, and remembers its own offset. On
+    shared storage the QEMU of the source goes on writing far from the start,
+    and that of the destination writes from the start. So what has been read
+    is replaced by NULs: whatever else is there is new.
     """
 
     def __init__(self, path: pathlib.Path):
@@ -86,7 +88,7 @@ class Log:
 
 
 class Watcher:
-    """Reads the logs of a guest, and stamps its ticks, while it is entered.
+    """Reads the logs of a guest and stamps its ticks, as a context manager.
 
     :param paths: the console logs, one for each host that does not share it
     """
@@ -108,7 +110,7 @@ class Watcher:
     def _watch(self) -> None:
         while not self._done.wait(_POLL):
             now = time.monotonic()
-            # Two logs at once have ticks of one boot: it has just migrated.
+            # Two logs have ticks of one boot: it has just migrated.
             self._ticks += sorted(
                 (tick for log in self._logs for tick in log.read(now)),
                 key=lambda tick: tick.uptime)
@@ -120,7 +122,7 @@ class Watcher:
 
 
 def same_boot(ticks: abc.Sequence[Tick]) -> list[Tick]:
-    """Those of the ticks that come before the guest is started again."""
+    """The ticks up to the moment when the guest is started again."""
     found = list(ticks[:1])
     for before, tick in itertools.pairwise(ticks):
         if tick.uptime <= before.uptime or (
@@ -131,11 +133,11 @@ def same_boot(ticks: abc.Sequence[Tick]) -> list[Tick]:
 
 
 def longest_pause(ticks: abc.Sequence[Tick]) -> float:
-    """Seconds that the guest's clock stood still, where it did so longest.
+    """Seconds of the longest standstill of the guest's clock.
 
-    A tick that is late because the machine is busy is none of it: those around
-    it are in time. A clock that is not quite right does not show either, for
-    only the ticks around each moment are looked at.
+    A tick that is late because the machine is busy does not count: those
+    around it are in time. Nor does a clock that is slow: only the ticks around
+    each moment are compared.
 
     :param ticks: those of one boot; 0 if there are too few
     """
@@ -147,9 +149,9 @@ def longest_pause(ticks: abc.Sequence[Tick]) -> float:
 
 
 def longest_gap(ticks: abc.Iterable[Tick]) -> float:
-    """Seconds between the two ticks that are farthest apart.
+    """Seconds between the two consecutive ticks that are farthest apart.
 
-    Less those that a guest sleeps between two ticks.
+    The time that a guest sleeps between two ticks is subtracted.
     """
     gap = max(after.arrival - before.arrival
               for before, after in itertools.pairwise(ticks))

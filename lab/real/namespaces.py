@@ -11,17 +11,25 @@ import os
 import pathlib
 import re
 import shutil
-import signal
 import subprocess
 import sys
 import time
 
+import psutil
+
 from lab.real import layout
 from lab.real import topology
 from tool import console
+from tool.layout import PROJECT
 
-#: In the lab's own mount namespace: the namespaces of its hosts.
 _NAMESPACES = pathlib.Path('/run/lab')
+"""Links to the namespaces of the hosts, in the lab's own mount namespace."""
+
+_TIMEOUT = 60.0
+"""Seconds in which the namespaces must be there, or gone."""
+
+_PAUSE = 0.05
+"""Seconds between two looks."""
 
 
 def _namespace(host: str, kind: str) -> str:
@@ -29,7 +37,7 @@ def _namespace(host: str, kind: str) -> str:
 
 
 def enter(host: str) -> list[str]:
-    """The command line that runs another one on a host, from in the lab."""
+    """The start of a command line that runs on a host, from in the lab."""
     return [
         'nsenter', f'--net={_namespace(host, "net")}',
         f'--uts={_namespace(host, "uts")}',
@@ -37,47 +45,60 @@ def enter(host: str) -> list[str]:
 
 
 def pid(where: layout.Layout) -> int | None:
-    """The first process of the lab, as seen from outside; None if none.
+    """The first process of the lab, seen from outside; None if none.
 
-    Looked for among all processes, so that no file needs to be right. Only
-    root's count: anyone may make a process namespace and name it like this.
+    It is searched for among all processes, so that no file needs to be right.
+    Only those of root count: anyone can make a process namespace and name it
+    like this.
     """
-    names = {f'{where.lab}/'.encode(),
-             bytes(where.conf / 'supervisord.conf')}
-    for directory in pathlib.Path('/proc').glob('[0-9]*'):
-        try:
-            command = (directory / 'cmdline').read_bytes()
-            if directory.stat().st_uid or not (
-                    names & set(command.split(b'\0'))):
-                continue
-            status = (directory / 'status').read_text()
-        except OSError:
-            continue
-        numbers = re.search(r'^NSpid:\s+\d+\s+1$', status, re.MULTILINE)
-        if numbers:
-            return int(directory.name)
+    names = {f'{where.lab}/', str(where.conf / 'supervisord.conf')}
+    for process in psutil.process_iter(['cmdline', 'uids']):
+        if (names & set(process.info['cmdline'] or ())
+                and process.info['uids'].effective == 0
+                and _is_first(process.pid)):
+            return process.pid
     return None
 
 
+def _is_first(process: int) -> bool:
+    """Whether a process is the first one of a process namespace in ours."""
+    try:
+        status = pathlib.Path(f'/proc/{process}/status').read_text()
+    except OSError:
+        return False
+    return bool(re.search(r'^NSpid:\s+\d+\s+1$', status, re.MULTILINE))
+
+
 def enter_from_outside(where: layout.Layout, host: str) -> list[str]:
-    """The command line that runs another one on a host of a running lab."""
+    """The start of a command line that runs on a host, from outside."""
     return ['nsenter', '--target', str(pid(where)), '--mount', '--pid',
             '--', *enter(host)]
 
 
+def run_inside(where: layout.Layout, *arguments: str) -> int:
+    """Run a command of lab.real.inside on the controller.
+
+    :returns: its exit code
+    """
+    return subprocess.call([
+        *enter_from_outside(where, topology.CONTROLLER.name),
+        sys.executable, '-m', 'lab.real.inside', str(where.root), *arguments],
+        cwd=PROJECT.root)
+
+
 def files(host: str) -> pathlib.Path:
-    """The root directory as a host has it mounted, from in the lab."""
+    """The root directory of a host, from in the lab."""
     namespace = pathlib.Path(os.readlink(_namespace(host, 'mnt')))
     return namespace.parents[1] / 'root'
 
 
-def processes(host: str) -> abc.Iterator[pathlib.Path]:
-    """The directories in /proc of the processes on a host, from in the lab."""
+def processes(host: str) -> abc.Iterator[psutil.Process]:
+    """The processes on a host, from in the lab. Any may end meanwhile."""
     network = os.stat(_namespace(host, 'net')).st_ino
-    for directory in pathlib.Path('/proc').glob('[0-9]*'):
+    for process in psutil.process_iter():
         try:
-            if os.stat(directory / 'ns/net').st_ino == network:
-                yield directory
+            if os.stat(f'/proc/{process.pid}/ns/net').st_ino == network:
+                yield process
         except OSError:
             continue
 
@@ -96,36 +117,46 @@ def start(where: layout.Layout) -> None:
              '--', sys.executable, '-m', 'lab.real.first', f'{where.lab}/',
              str(where.root)],
             stdin=subprocess.DEVNULL, stdout=output, stderr=output,
-            cwd=layout.ROOT, start_new_session=True)
-    # While it becomes the supervisor it is not to be found.
+            cwd=PROJECT.root, start_new_session=True)
+    # While it becomes the supervisor it cannot be found.
+    end = time.monotonic() + _TIMEOUT
     while not ready.exists() or pid(where) is None:
         if outer.poll() is not None:
             raise console.Problem(
                 'the namespaces of the lab could not be made: '
                 f'{_last_line(log)}. They need root and a kernel with '
                 'namespaces, veth and bridges.')
-        time.sleep(0.05)
+        if time.monotonic() > end:
+            outer.kill()
+            raise console.Problem(
+                'the namespaces of the lab were not there after '
+                f'{_TIMEOUT:.0f} s: see {log}')
+        time.sleep(_PAUSE)
 
 
 def _last_line(log: pathlib.Path) -> str:
     lines = log.read_text(errors='replace').strip().splitlines()
-    return lines[-1].rstrip('.') if lines else 'it ended without a word'
+    return lines[-1].rstrip('.') if lines else 'it ended without a message'
 
 
 def stop(where: layout.Layout) -> None:
-    """End the lab with all that runs in it, if it runs."""
+    """End the lab with all that runs in it, if it runs.
+
+    :raises tool.console.Problem: if it does not end
+    """
     first = pid(where)
     if first is None:
         return
-    handle = os.pidfd_open(first)
     try:
-        signal.pidfd_send_signal(handle, signal.SIGKILL)
-    except ProcessLookupError:
+        process = psutil.Process(first)
+        process.kill()
+        process.wait(_TIMEOUT)
+    except psutil.NoSuchProcess:
         return
-    finally:
-        os.close(handle)
-    while pathlib.Path(f'/proc/{first}').exists():
-        time.sleep(0.05)
+    except psutil.TimeoutExpired as exc:
+        raise console.Problem(
+            f'the lab has not ended {_TIMEOUT:.0f} s after its first '
+            f'process, {first}, was killed: run this again.') from exc
 
 
 def _run(*command: str) -> None:
@@ -137,10 +168,10 @@ def _bind(source: pathlib.Path, target: str) -> None:
 
 
 def _make_namespaces(host: str) -> None:
-    """Make the namespaces of a host, for as long as a process is in them.
+    """Make the namespaces of a host, and a process that keeps them.
 
-    A file cannot keep them: Linux refuses to mount a mount namespace that
-    it takes for older than the one it is mounted in, and from 6.18 on it
+    A mounted file cannot keep them: Linux refuses to mount a mount namespace
+    that it considers older than the one it is mounted in, and from 6.18 on it
     numbers them by processor.
     """
     keeper = subprocess.Popen(
@@ -154,7 +185,7 @@ def _make_namespaces(host: str) -> None:
 
 
 def _wire(host: str, *command: str) -> None:
-    """Run a command in the network of a host, but with the lab's files."""
+    """Run a command in the network of a host, with the lab's own files."""
     _run('nsenter', f'--net={_namespace(host, "net")}', '--', *command)
 
 
@@ -184,14 +215,30 @@ def _make_networks() -> None:
             f'{host.address}/{topology.PREFIX}', 'dev', 'management')
 
 
-#: The directories that a host has for itself.
 _PRIVATE = (
     '/etc/libvirt', '/var/cache/libvirt', '/var/lib/libvirt',
     '/var/log/libvirt')
+"""The directories that each compute host has for itself."""
+
+
+def configure(where: layout.Layout, shared: bool) -> None:
+    """Write the files that hosts are made with.
+
+    :param shared: whether they share the directory with the disks of guests
+    """
+    where.here.mkdir()
+    if shared:
+        where.shared.mkdir()
+    (where.conf / 'hosts').write_text(
+        '127.0.0.1 localhost\n' + ''.join(
+            f'{host.address} {host.name}\n' for host in topology.HOSTS))
+    for compute in topology.COMPUTES:
+        for name in ('instances', 'nova', 'locks'):
+            (where.host(compute.name) / name).mkdir(parents=True)
 
 
 def furnish(where: layout.Layout, name: str) -> None:
-    """Give a host a name, an interface and files of its own, from on it."""
+    """Give this host a name, interfaces and files of its own."""
     own = where.host(name)
     _run('hostname', name)
     _run('ip', 'link', 'set', 'lo', 'up')
@@ -215,12 +262,12 @@ def furnish(where: layout.Layout, name: str) -> None:
 
 
 def make_hosts(where: layout.Layout) -> None:
-    """Make the hosts, from the first process of the lab."""
+    """Make the hosts, in the first process of the lab."""
     if where.shared.is_dir():
-        # libvirt takes files for shared by the type of their file system.
+        # libvirt knows by the type of their file system that files are shared.
         _run('bindfs', '-o', 'subtype=glusterfs,nonempty', str(where.shared),
              str(where.shared))
-    # Only the lab sees this file system, and the names of its hosts there.
+    # This file system, and the links in it, are visible in the lab only.
     _run('mount', '-t', 'tmpfs', 'tmpfs', '/run')
     _NAMESPACES.mkdir()
     for host in topology.HOSTS:
@@ -229,8 +276,8 @@ def make_hosts(where: layout.Layout) -> None:
     for host in topology.HOSTS:
         _run(
             *enter(host.name), sys.executable, '-c',
-            'import pathlib, sys; from lab.real import layout, machine; '
-            'machine.furnish(layout.Layout(pathlib.Path(sys.argv[1])), '
+            'import pathlib, sys; from lab.real import layout, namespaces; '
+            'namespaces.furnish(layout.Layout(pathlib.Path(sys.argv[1])), '
             'sys.argv[2])', str(where.root), host.name)
 
 

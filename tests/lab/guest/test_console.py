@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 
-from lab import guest
+from lab.guest import console as guest
 from lab.words import expect
 
 FACTS = [

@@ -7,7 +7,7 @@ import subprocess
 import pytest
 
 from lab.real import layout
-from lab.real import machine
+from lab.real import namespaces
 
 
 def first_process(where, user):
@@ -26,6 +26,6 @@ def first_process(where, user):
 def test_only_root_has_a_lab(user, found, tmp_path):
     where = layout.Layout(tmp_path / '.lab')
     with first_process(where, user) as process:
-        assert (machine.pid(where) is not None) == found
+        assert (namespaces.pid(where) is not None) == found
         process.communicate(b'\n')
-    assert machine.pid(where) is None
+    assert namespaces.pid(where) is None

@@ -2,34 +2,35 @@
 
 """The lab's commands, up to where a lab begins."""
 
-import contextlib
 import fcntl
 import os
-import subprocess
-import sys
 
 import pytest
 
 from lab.real import commands
+from lab.real.lab import Lab
 from lab.real import layout
-from lab.real import machine
+from lab.real import namespaces
+from lab.real import preflight
+from lab.real import settings
+from lab.real import supervisor
 from tool import __main__ as tool_main
-from tool import console
 from tool import environments
 
 
+@pytest.fixture
+def where(tmp_path):
+    return layout.Layout(tmp_path / '.lab')
+
+
 @pytest.fixture(autouse=True)
-def where(tmp_path, monkeypatch):
-    found = layout.Layout(tmp_path / '.lab')
-    monkeypatch.setattr(commands, 'WHERE', found)
+def here(where, monkeypatch):
+    """Commands run in this environment, as root, on a lab of their own."""
+    def enter(project, args, argv):
+        args.root = where.root
+
+    monkeypatch.setattr(environments, 'enter', enter)
     monkeypatch.setattr(os, 'geteuid', lambda: 0)
-    return found
-
-
-@pytest.fixture(autouse=True)
-def here(monkeypatch):
-    """This environment is the one that commands run in."""
-    monkeypatch.setattr(environments, 'enter', lambda *args: None)
 
 
 def call(*words):
@@ -62,7 +63,7 @@ def test_needs_a_lab(command, capsys):
 
 
 def test_lab_that_did_not_come_up_whole(capsys, monkeypatch, where):
-    monkeypatch.setattr(machine, 'pid', lambda where: 1)
+    monkeypatch.setattr(namespaces, 'pid', lambda where: 1)
     where.lab.mkdir(parents=True)
     where.settings.write_text(
         '{"passwords": {}, "ports": {}, "nova": null, "shared": false, '
@@ -71,8 +72,22 @@ def test_lab_that_did_not_come_up_whole(capsys, monkeypatch, where):
     assert 'whole' in told(capsys)
 
 
+def test_a_machine_that_is_too_small_is_refused(capsys, monkeypatch, where):
+    monkeypatch.setattr(preflight, '_MEMORY', 2**60)
+    assert call('up') == 1
+    assert 'memory' in told(capsys)
+    assert not where.lab.exists()
+
+
+def test_an_unknown_extra_is_refused(capsys, where):
+    with pytest.raises(SystemExit, match='2'):
+        call('up', '--with', 'foo')
+    assert "'foo'" in capsys.readouterr().err
+    assert not where.root.exists()
+
+
 def test_lab_that_is_up_already(capsys, monkeypatch):
-    monkeypatch.setattr(machine, 'pid', lambda where: 1)
+    monkeypatch.setattr(namespaces, 'pid', lambda where: 1)
     assert call('up') == 1
     assert './run lab down' in told(capsys)
 
@@ -86,36 +101,6 @@ def test_one_command_at_a_time(command, capsys, where):
     assert 'another ./run lab' in told(capsys)
 
 
-def test_too_little_memory(capsys, monkeypatch):
-    monkeypatch.setattr(commands, '_MEMORY', 2**60)
-    assert call('up') == 1
-    assert 'memory' in told(capsys)
-
-
-def test_too_little_disk(capsys, monkeypatch):
-    monkeypatch.setattr(commands, '_DISK', 2**80)
-    assert call('up') == 1
-    assert 'disk space' in told(capsys)
-
-
-def test_path_too_long_for_sockets(capsys, monkeypatch, where):
-    longest = len(str(where.lab / 'tmp' / 'tmp12345678' / 'privsep.sock'))
-    monkeypatch.setattr(commands, '_SOCKET_PATH', longest - 1)
-    assert call('up') == 1
-    assert 'too long' in told(capsys)
-    monkeypatch.setattr(commands, '_SOCKET_PATH', longest)
-    # The next that is wrong.
-    monkeypatch.setattr(commands, '_MEMORY', 2**60)
-    assert call('up') == 1
-    assert 'memory' in told(capsys)
-
-
-def test_path_with_a_blank(capsys, monkeypatch, tmp_path):
-    monkeypatch.setattr(commands, 'WHERE', layout.Layout(tmp_path / 'a b'))
-    assert call('up') == 1
-    assert 'blank' in told(capsys)
-
-
 def test_scenarios_need_a_lab(capsys):
     assert tool_main.main(['scenarios', '--on', 'lab']) == 1
     error = capsys.readouterr().err
@@ -123,36 +108,42 @@ def test_scenarios_need_a_lab(capsys):
 
 
 def test_scenarios_are_played_on_the_controller(
-    monkeypatch, tmp_path, capsys
+    monkeypatch, tmp_path, where
 ):
     asked = []
-    monkeypatch.setattr(commands, '_need_whole_lab', lambda: None)
     monkeypatch.setattr(
-        commands, '_inside', lambda *words: asked.append(words) or 1)
+        commands, 'need_whole_lab', lambda args: Lab(where, None))
+    monkeypatch.setattr(
+        namespaces, 'run_inside',
+        lambda place, *words: asked.append((place, *words)) or 1)
     monkeypatch.chdir(tmp_path)
     for words in (['refuse-source', '12'], ['12', '--report', 'new']):
         assert tool_main.main(['scenarios', '--on', 'lab', *words]) == 1
     assert asked == [
-        ('scenarios', '', 'evacuate', 'refuse-source'),
-        ('scenarios', str(tmp_path / 'new'), 'evacuate')]
+        (where, 'scenarios', '', 'evacuate', 'refuse-source'),
+        (where, 'scenarios', str(tmp_path / 'new'), 'evacuate')]
 
 
 @pytest.mark.parametrize('rounds', ['0', 'x'])
 def test_rounds_are_a_number(rounds, capsys):
     with pytest.raises(SystemExit, match='2'):
         call('bench', '--rounds', rounds)
-    assert '--rounds' in capsys.readouterr().err
+    assert f"--rounds: '{rounds}' is not a whole number of at least 1" in (
+        capsys.readouterr().err)
 
 
-def test_cases_of_the_bench(capsys, monkeypatch):
+def test_cases_of_the_bench(capsys, monkeypatch, where):
     asked = []
-    monkeypatch.setattr(commands, '_need_whole_lab', lambda: None)
     monkeypatch.setattr(
-        commands, '_inside', lambda *words: asked.append(words) or 0)
+        commands, 'need_whole_lab', lambda args: Lab(where, None))
+    monkeypatch.setattr(
+        namespaces, 'run_inside',
+        lambda place, *words: asked.append((place, *words)) or 0)
     for words in (
             [], ['--rounds', '1', '--case', 'series', '--case', 'floor']):
         assert call('bench', *words) == 0
-    assert asked == [('bench', '5'), ('bench', '1', 'series', 'floor')]
+    assert asked == [(where, 'bench', '5'),
+                     (where, 'bench', '1', 'series', 'floor')]
     with pytest.raises(SystemExit, match='2'):
         call('bench', '--case', 'active')
     assert '--case' in capsys.readouterr().err
@@ -183,32 +174,32 @@ def test_down_removes_what_a_killed_lab_left(where):
     assert not where.root.exists()
 
 
-@contextlib.contextmanager
-def naming(where):
-    """A process that names the files of a lab and is none of it."""
-    with subprocess.Popen(
-            [sys.executable, '-c', 'print(flush=True); input()',
-             f'{where.lab}/'],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
-        process.stdout.readline()
-        yield process
-        process.communicate(b'\n')
+@pytest.fixture
+def lab(where, monkeypatch):
+    """A lab that is up, but for what it consists of."""
+    where.conf.mkdir(parents=True)
+    settings.draw(None, False).save(where)
+    where.clouds.touch()
+    monkeypatch.setattr(namespaces, 'pid', lambda where: 1)
+    return Lab.load(where)
 
 
-def test_what_is_left_is_told(where):
-    interfaces = set(os.listdir('/sys/class/net'))
-    commands._check_nothing_left(interfaces)
-    with pytest.raises(console.Problem, match='interface lo'):
-        commands._check_nothing_left(interfaces - {'lo'})
-    where.lab.mkdir(parents=True)
-    with pytest.raises(console.Problem, match=str(where.lab)):
-        commands._check_nothing_left(interfaces)
-    where.lab.rmdir()
-    with naming(where) as process:
-        with pytest.raises(console.Problem, match=f'process {process.pid}'):
-            commands._check_nothing_left(interfaces)
+@pytest.mark.parametrize('state, code', [('RUNNING', 0), ('FATAL', 1)])
+def test_status_shows_what_the_supervisor_knows(
+    state, code, lab, capsys, monkeypatch
+):
+    states = [supervisor.State('one', 'node1', 'RUNNING', 7),
+              supervisor.State('two', '', state, 8)]
+    monkeypatch.setattr(
+        supervisor.Supervisor, 'states', lambda self: states)
+    assert call('status') == code
+    shown = capsys.readouterr().out
+    assert '7 s' in shown and 'this machine' in shown
+    assert state.lower() in shown
 
 
-def test_a_process_that_only_names_the_lab_is_not_the_lab(where):
-    with naming(where):
-        assert machine.pid(where) is None
+def test_env_is_for_a_shell(lab, capsys):
+    assert call('env', 'reader-other') == 0
+    shown = capsys.readouterr().out
+    assert f'export OS_CLIENT_CONFIG_FILE={lab.where.clouds}\n' in shown
+    assert 'export OS_CLOUD=reader-other\n' in shown

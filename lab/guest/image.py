@@ -1,23 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
 
-"""Guest images that tell on their console what becomes of their disks.
+"""Guest images whose guests report on their disks on the console.
 
 Built from Debian's cloud kernel, busybox and GRUB, without root and without
 installing anything. The guest has no root file system: kernel and ramdisk
 are all of it, so that it is up within seconds without KVM.
 
-Where things are on a disk::
+The layout of a disk::
 
     0        MBR, two partitions
     512      GRUB for a BIOS
     512 KiB  markers: lines of text, padded with NUL
     576 KiB  label: 'lab-image' and the name of the image
     1 MiB    the partition: the kernel, then the ramdisk, no file system
-    at last  another partition, 1 MiB, FAT: GRUB for UEFI, which boots
+    the end  another partition, 1 MiB, FAT: GRUB for UEFI, which boots
              kernel and ramdisk from the first one
 
-Other disks have markers at the same place. What the guest prints and which
-commands it takes: see ``_INIT``.
+Other disks have markers in the same place. init.sh is all that the guest
+does; lab.guest.console describes what it prints.
 """
 
 from collections import abc
@@ -71,7 +71,7 @@ _MODULES = [
     # UEFI variables.
     'efivarfs',
 ]
-"""What the guest loads, in this order; what they depend on comes along."""
+"""What the guest loads, in this order; their dependencies come along."""
 
 _APPLETS = [
     'dd', 'dmesg', 'insmod', 'ip', 'mkdir', 'mount', 'poweroff', 'sh', 'stty',
@@ -89,235 +89,11 @@ _UEFI_PARTITION = _MIB
 _TIMEOUT = 600
 """Seconds that a tool may take, a download included."""
 
-_INIT = r"""#!/bin/sh
-# Everything that the guest does. All its lines on the console begin with
-# 'lab: ' and the length of what follows: a console that nobody reads can lose
-# characters, or have them twice. It takes 'tell WORD', 'mark TEXT' and
-# 'poweroff'.
+_INIT = pathlib.Path(__file__).with_name('init.sh')
+"""Everything that a guest does."""
 
-say() {
-    line="$*"
-    echo "lab: ${#line} $line"
-}
-
-# The disks, by name: vda, sda, sr0...
-disks() {
-    for path in /sys/block/vd* /sys/block/sd* /sys/block/sr*; do
-        [ -e "$path" ] && echo "${path##*/}"
-    done
-}
-
-# Whether a disk is to have markers: writable, and large enough.
-takes_markers() {
-    read -r ro < "/sys/block/$1/ro"
-    read -r sectors < "/sys/block/$1/size"
-    [ "$ro" = 0 ] && [ "$sectors" -ge 2048 ]
-}
-
-# The markers on a disk, one a line. Not from the page cache: what is told
-# must be what the disk has.
-area() {
-    dd "if=/dev/$1" bs=64k skip=8 count=1 iflag=direct | tr -d '\0'
-}
-
-# Append a marker to those on a disk.
-write_marker() {
-    old=$(area "$1")
-    new="${old:+$old
-}$2"
-    if [ "${#new}" -ge 65536 ]; then
-        say "failed $1 is full"
-        return
-    fi
-    printf '%s\n' "$new" | dd "of=/dev/$1" bs=64k seek=8 \
-        iflag=fullblock conv=sync,notrunc,fsync
-    if [ "$(area "$1")" = "$new" ]; then
-        say "wrote $1 $2"
-    else
-        say "failed $1 $2"
-    fi
-}
-
-uefi=/sys/firmware/efi/efivars
-vendor=46ac1639-7d64-4ad3-9533-8469fe3ba513
-
-# The markers that the UEFI variables have, one a line. Leaves their number.
-variables() {
-    count=0
-    while [ -e "$uefi/lab$count-$vendor" ]; do
-        # Four bytes of attributes.
-        tail -c +5 "$uefi/lab$count-$vendor"
-        echo
-        count=$((count + 1))
-    done
-}
-
-# Add a marker to those.
-write_variable() {
-    variables > /dev/null
-    # What is written at once is one variable.
-    printf '\007\0\0\0%s' "$1" > "$uefi/lab$count-$vendor" \
-        || say "failed uefi $1"
-}
-
-# The name of the image that a disk was made of, if of one of ours.
-holds() {
-    found=$(dd "if=/dev/$1" bs=4k skip=144 count=1 iflag=direct | tr -d '\0')
-    case $found in
-        'lab-image '*) echo "${found#lab-image }";;
-    esac
-}
-
-serial() {
-    number=
-    if [ -e "/sys/block/$1/serial" ]; then
-        read -r number < "/sys/block/$1/serial"
-    elif [ -e "/sys/block/$1/device/vpd_pg80" ]; then
-        # Four bytes of header.
-        number=$(tail -c +5 "/sys/block/$1/device/vpd_pg80" | tr -d '\0 ')
-    fi
-    echo "${number:--}"
-}
-
-# What there is to tell of the guest and its disks, one fact a line.
-facts() {
-    echo "image $name boot $boot"
-    read -r uptime idle < /proc/uptime
-    echo "uptime $uptime"
-    from=
-    for disk in $(disks); do
-        read -r ro < "/sys/block/$disk/ro"
-        if [ "$ro" = 1 ]; then
-            echo "disk $disk read-only"
-            continue
-        fi
-        read -r sectors < "/sys/block/$disk/size"
-        echo "disk $disk $((sectors * 512)) $(serial "$disk")"
-        takes_markers "$disk" || continue
-        area "$disk" | while read -r text; do
-            echo "marker $disk $text"
-        done
-        held=$(holds "$disk")
-        if [ "$held" = "$name" ]; then
-            # Two disks of one image: nothing tells them apart.
-            from="${from:+$from or }$disk"
-        elif [ "$held" ]; then
-            echo "disk $disk holds $held"
-        fi
-    done
-    variables | while read -r text; do
-        echo "marker uefi $text"
-    done
-    echo "running from ${from:-ramdisk}"
-}
-
-# Tell all of it, each line behind a word; the last one tells their number.
-tell() {
-    facts | {
-        count=0
-        while read -r fact; do
-            say "$1 $fact"
-            count=$((count + 1))
-        done
-        say "$1 told $count"
-    }
-}
-
-off() {
-    say "power off"
-    poweroff -f
-}
-
-# The kernel panics when this script ends.
-export PATH=/bin
-mkdir -p /proc /sys /dev
-mount -t proc proc /proc || exit 1
-mount -t sysfs sys /sys || exit 1
-mount -t devtmpfs dev /dev || exit 1
-echo 1 > /proc/sys/kernel/panic
-dmesg -n 1
-exec > /dev/ttyS0 2> /dev/null < /dev/null
-stty -F /dev/ttyS0 -echo -isig -ixon clocal
-
-# Ctrl-alt-del comes as a signal, rather than as a reset.
-echo 0 > /proc/sys/kernel/ctrl-alt-del
-trap off INT
-
-# Whoever starts the kernel by itself does not name the image.
-name=kernel
-read -r words < /proc/cmdline
-for word in $words; do
-    case $word in
-        lab=*) name=${word#lab=};;
-    esac
-done
-read -r boot < /proc/sys/kernel/random/boot_id
-# What the firmware wrote may have left its line open.
-echo
-
-firmware=bios
-[ -e /sys/firmware/efi ] && firmware=uefi
-for module in /modules/*; do
-    case $firmware$module in
-        bios*efivarfs*) continue;;
-    esac
-    insmod "$module" || say "failed module ${module##*/}"
-done
-
-for disk in $(disks); do
-    takes_markers "$disk" && write_marker "$disk" "$name $boot"
-done
-if [ "$firmware" = uefi ]; then
-    mount -t efivarfs efivarfs "$uefi"
-    write_variable "$name $boot"
-fi
-tell boot
-
-for path in /sys/class/net/eth*; do
-    [ -e "$path" ] || continue
-    ip link set "${path##*/}" up
-    udhcpc -f -q -t 5 -T 1 -A 2 -i "${path##*/}" -s /address > /dev/null &
-done
-
-for path in /sys/class/input/event*; do
-    [ -e "$path" ] || continue
-    read -r kind < "$path/device/name"
-    [ "$kind" = 'Power Button' ] || continue
-    # The first event is the press.
-    (dd "if=/dev/input/${path##*/}" of=/dev/null bs=1k count=1 && off) &
-done
-
-while :; do
-    while read -r command text; do
-        case $command in
-            mark)
-                for disk in $(disks); do
-                    takes_markers "$disk" && write_marker "$disk" "$text"
-                done;;
-            tell) tell "$text";;
-            poweroff) off;;
-            ?*) say "failed unknown command $command";;
-        esac
-    done < /dev/ttyS0
-    # It was hung up.
-    usleep 1000000
-done &
-
-while :; do
-    read -r uptime idle < /proc/uptime
-    say "tick $uptime"
-    usleep 100000
-done
-"""
-
-_ADDRESS = r"""#!/bin/sh
-# What udhcpc calls when something has become of the lease.
-[ "$1" = bound ] || exit 0
-ip address add "$ip/$mask" dev "$interface"
-[ "$router" ] && ip route add default via "${router%% *}"
-line="address $ip"
-echo "lab: ${#line} $line" > /dev/ttyS0
-"""
+_ADDRESS = pathlib.Path(__file__).with_name('address.sh')
+"""What a guest does with the lease that it gets by DHCP."""
 
 _GRUB_CONFIG = """\
 linux{bits} 0+{kernel} console=ttyS0 quiet panic=1 lab={name}
@@ -332,7 +108,7 @@ the kernel takes 1.5 s longer to begin without KVM.
 
 
 class CannotBuild(console.Problem):
-    """The images cannot be built. Tells why and what to try."""
+    """The images cannot be built; the message says what to try."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -368,9 +144,9 @@ class Images:
 
 
 def build(directory: pathlib.Path) -> Images:
-    """Build the images, unless they are there already.
+    """Build the images, unless they have been built of the same things.
 
-    :param directory: where they, and nothing else, are to be
+    :param directory: where they are to be, and nothing else
     :raises CannotBuild: if a package or a tool is missing
     """
     directory = directory.resolve()
@@ -378,14 +154,15 @@ def build(directory: pathlib.Path) -> Images:
     packages = _packages()
     recipe = json.dumps({
         'recipe': hashlib.sha256(
-            pathlib.Path(__file__).read_bytes()).hexdigest(),
+            b''.join(path.read_bytes() for path in (
+                pathlib.Path(__file__), _INIT, _ADDRESS))).hexdigest(),
         'packages': packages,
     }, indent=1)
     final = directory / 'images'
     with _locked(directory / 'lock'):
         if _recipe(final) == recipe and Images.inside(final).complete():
             return Images.inside(final)
-        # Whoever left these behind was killed, or we would not be here.
+        # Whoever left these was killed, or still had the lock.
         for left in directory.glob('building-*'):
             shutil.rmtree(left)
         with tempfile.TemporaryDirectory(
@@ -404,7 +181,7 @@ def build(directory: pathlib.Path) -> Images:
 
 @contextlib.contextmanager
 def _locked(path: pathlib.Path) -> abc.Iterator[None]:
-    """Hold a lock that goes when the process goes."""
+    """Hold a lock, at most until this process ends."""
     with path.open('w') as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
@@ -449,11 +226,11 @@ def _run(
 def _packages() -> dict[str, str]:
     """The packages to build of, with the versions that apt would take."""
     # Each version is a paragraph, and the first is the one to take.
-    told = _run(
+    shown = _run(
         ['apt-cache', 'show', '--no-all-versions', *_PACKAGES],
         "run 'apt-get update' on a Debian system for amd64")
     found = {}
-    for paragraph in told.strip().split('\n\n'):
+    for paragraph in shown.strip().split('\n\n'):
         fields = dict(re.findall(r'^([\w-]+): (.*)$', paragraph, re.M))
         name, version = fields['Package'], fields['Version']
         if name == _KERNEL:
@@ -516,8 +293,8 @@ def _ramdisk(tree: pathlib.Path) -> bytes:
         'dev': (stat.S_IFDIR | 0o755, b'', 0),
         'dev/console': device,
         'modules': (stat.S_IFDIR | 0o755, b'', 0),
-        'init': (stat.S_IFREG | 0o755, _INIT.encode(), 0),
-        'address': (stat.S_IFREG | 0o755, _ADDRESS.encode(), 0),
+        'init': (stat.S_IFREG | 0o755, _INIT.read_bytes(), 0),
+        'address': (stat.S_IFREG | 0o755, _ADDRESS.read_bytes(), 0),
         'bin/busybox': (
             stat.S_IFREG | 0o755, _one(tree, 'bin/busybox').read_bytes(), 0),
     }

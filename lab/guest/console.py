@@ -1,27 +1,27 @@
 # SPDX-License-Identifier: Apache-2.0
 
-"""What a guest tells on its serial console.
+"""What a guest reports on its serial console.
 
-Told ``tell WORD``, a guest of a cloud that has real ones answers::
+To ``tell WORD``, a real guest answers::
 
     lab: LENGTH WORD image NAME boot BOOTID
     lab: LENGTH WORD uptime SECONDS
     lab: LENGTH WORD disk DISK BYTES SERIAL
     lab: LENGTH WORD marker DISK TEXT
     lab: LENGTH WORD marker uefi TEXT           if UEFI has booted it
-    lab: LENGTH WORD disk DISK holds NAME       an image that it did not boot
+    lab: LENGTH WORD disk DISK holds NAME       an image other than that
     lab: LENGTH WORD disk DISK read-only
     lab: LENGTH WORD running from DISK
-    lab: LENGTH WORD told COUNT                 how many lines there were
+    lab: LENGTH WORD told COUNT                 the number of these lines
 
-and it tells the same, with ``boot`` for the word, when it has booted and has
-written the marker ``NAME BOOTID`` to all of its disks, and to a variable of
-UEFI. From then on it tells
-its uptime again and again, as ``lab: LENGTH tick SECONDS``.
+It reports the same, with ``boot`` for the word, when it has booted and has
+written the marker ``NAME BOOTID`` to all of its disks and to a UEFI variable.
+From then on it prints its uptime ten times a second, as
+``lab: LENGTH tick SECONDS``.
 
-A console can lose characters of a busy guest, or have them twice. LENGTH is
-that of what follows, and COUNT that of the lines: an answer that is not whole
-is asked for again.
+A console can lose or repeat characters of a busy guest. So LENGTH is the
+length of what follows, and COUNT the number of lines: if an answer is not
+whole, it is asked for again.
 """
 
 from collections import abc
@@ -33,7 +33,7 @@ from lab import cloud as cloud_api
 from lab.words import expect
 
 UEFI = 'uefi'
-"""What stands for a disk where the markers in UEFI variables are told."""
+"""Stands for a disk where the markers in UEFI variables are meant."""
 
 _LINE = re.compile(r'^lab: (\d+) (.+?)\r?\n', re.MULTILINE)
 
@@ -66,17 +66,17 @@ def lines(text: str) -> list[str]:
 
 
 def parse(text: str, word: str) -> State | None:
-    """Read what a guest tells of itself.
+    """Read what a guest reports about itself.
 
     :param text: what is on the console
     :param word: what the answer begins with
     :returns: None if the answer is not whole
     """
-    told = [line.removeprefix(f'{word} ') for line in lines(text)
-            if line.startswith(f'{word} ')]
-    if not told or told[-1] != f'told {len(told) - 1}':
+    answer = [line.removeprefix(f'{word} ') for line in lines(text)
+              if line.startswith(f'{word} ')]
+    if not answer or answer[-1] != f'told {len(answer) - 1}':
         return None
-    facts = ''.join(f'{line}\n' for line in told)
+    facts = ''.join(f'{line}\n' for line in answer)
 
     def find(pattern: str) -> list[abc.Sequence[str]]:
         return re.findall(rf'^{pattern}$', facts, re.MULTILINE)
@@ -108,7 +108,7 @@ def ask(
     cloud: cloud_api.Cloud, server_id: str, earlier: abc.Container[str] = (),
     timeout: float = expect.TIMEOUT,
 ) -> State:
-    """Let a guest tell of itself, once it is up.
+    """Ask a guest for its state, once it is up.
 
     :param earlier: markers of guests that the server had before
     :param timeout: seconds
@@ -117,7 +117,7 @@ def ask(
         not booted since
     """
     seen = expect.wait_for(
-        'guest that tells of itself', lambda: _ask(cloud, server_id),
+        'answer of the guest', lambda: _ask(cloud, server_id),
         lambda seen: seen is not None and seen.marker not in earlier,
         show=lambda seen: f'{seen}, and on the console '
         f'{cloud.console(server_id)[-400:]!r}', timeout=timeout)

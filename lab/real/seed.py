@@ -1,25 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
 
-"""Who may use the lab, and what is there to be used."""
+"""What a new lab is seeded with: accounts, and what servers need."""
 
 import json
 import pathlib
 
-from lab.real import images as lab_images
-from lab.real.services import common
+from lab.guest import image as guest_image
+from lab.real.lab import Lab
+from lab.real.lab import REGION
 from lab.real import settings
 
-_SERVICES = {
-    'glance': ('image', ''),
-    'placement': ('placement', ''),
-    'neutron': ('network', ''),
-    'nova': ('compute', '/v2.1'),
-    'cinder': ('block-storage', '/v3'),
-}
 
+def create_accounts(lab: Lab) -> None:
+    """Create the accounts of services and users, and the catalog.
 
-def create(lab: common.Lab) -> None:
-    """Make the accounts of services and users, and the catalog."""
+    Those of Keystone itself and of the operator exist.
+    """
     identity = lab.connect().identity
     domain = identity.find_domain('Default').id
     roles = {role.name: role for role in identity.roles()}
@@ -27,22 +23,22 @@ def create(lab: common.Lab) -> None:
         name='service')
     service_project = identity.create_project(
         name='service', domain_id=domain)
-    services = {name: service for name, service in _SERVICES.items()
-                if name in lab.settings.ports}
+    services = {name: settings.APIS[name] for name in lab.settings.ports
+                if name != 'keystone'}
     for name in services:
         user = identity.create_user(
             name=name, password=lab.password(name), domain_id=domain)
         for role in (roles['admin'], service_role):
             identity.assign_project_role_to_user(
                 service_project, user, role)
-    for name, (kind, path) in services.items():
-        service = identity.create_service(name=name, type=kind)
+    for name, api in services.items():
+        service = identity.create_service(name=name, type=api.type)
         for interface, url in (
-                ('public', lab.public(name, path)),
-                ('internal', lab.internal(name, path))):
+                ('public', lab.public(name, api.path)),
+                ('internal', lab.internal(name, api.path))):
             identity.create_endpoint(
                 service_id=service.id, interface=interface, url=url,
-                region_id=common.REGION)
+                region_id=REGION)
     projects = [identity.create_project(name=name, domain_id=domain)
                 for name in settings.PROJECTS]
     for name, granted in settings.USERS.items():
@@ -57,20 +53,19 @@ def create(lab: common.Lab) -> None:
         identity.assign_project_role_to_user(project, admin, roles['admin'])
 
 
-def write_clouds(lab: common.Lab) -> None:
-    """Write clouds.yaml: a cloud for each user and project."""
+def write_clouds(lab: Lab) -> None:
+    """Write clouds.yaml, with a cloud for each user and project."""
     clouds = {
         f'{user}-{project}': lab.cloud(user, project, public=True)
         for user in ('admin', *settings.USERS)
         for project in settings.PROJECTS}
-    path = lab.where.clouds
-    path.touch(mode=0o600)
     # JSON is YAML.
-    path.write_text(json.dumps({'clouds': clouds}, indent=2) + '\n')
+    lab.write_secret(
+        lab.where.clouds, json.dumps({'clouds': clouds}, indent=2) + '\n')
 
 
-def provide(lab: common.Lab, built: lab_images.Images) -> None:
-    """Make flavors, images and a network that all projects share."""
+def provide(lab: Lab, built: guest_image.Images) -> None:
+    """Create flavors, images and a network, which all projects share."""
     compute = lab.admin.compute
     for name, memory, disk in (('small', 128, 1), ('large', 256, 2)):
         compute.create_flavor(
@@ -85,7 +80,7 @@ def provide(lab: common.Lab, built: lab_images.Images) -> None:
         cidr='10.20.0.0/24')
 
 
-def _upload(lab: common.Lab, built: lab_images.Images) -> None:
+def _upload(lab: Lab, built: guest_image.Images) -> None:
     parts = {}
     for name, path, form in (
             ('lab-kernel', built.kernel, 'aki'),
@@ -99,7 +94,7 @@ def _upload(lab: common.Lab, built: lab_images.Images) -> None:
 
 
 def _create(
-    lab: common.Lab, name: str, path: pathlib.Path, disk_format: str,
+    lab: Lab, name: str, path: pathlib.Path, disk_format: str,
     container_format: str, **properties: str,
 ) -> str:
     glance = lab.admin.image
@@ -107,4 +102,4 @@ def _create(
         name=name, filename=str(path), disk_format=disk_format,
         container_format=container_format, visibility='public',
         **properties)
-    return created.id
+    return str(created.id)

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 
-"""What the bench makes of its samples: statistics, a table, JSON, a plot."""
+"""The results of the bench: statistics, a table, JSON, a plot."""
 
 from collections import abc
 import dataclasses
@@ -20,7 +20,7 @@ VARIANTS = {
 """What is measured, by the name it has in the JSON."""
 
 CASES = tuple(name for name in VARIANTS if name != 'active')
-"""What can be asked for; that not in rescue is seen on the way of `again`."""
+"""What can be asked for; `active` is measured together with `again`."""
 
 _MEASURES = {
     'outage': 'longest time without a tick',
@@ -28,8 +28,6 @@ _MEASURES = {
     'wall': 'from the request to its end',
 }
 
-#: What the medians of a measure are told of, by the name in the JSON: the
-#: measure, the one variant and the other, and the same in words.
 _RATIOS = {
     'outage_series_to_floor': (
         'outage', 'series', 'floor', 'Outage in rescue, to libvirt alone'),
@@ -47,23 +45,32 @@ _RATIOS = {
         'wall', 'ephemeral', 'series',
         'Wall time with an ephemeral disk, to without'),
 }
+"""The ratios of medians, by their names in the JSON.
+
+Each is a measure, the variant above, the variant below, and the same in words.
+"""
 
 
 @dataclasses.dataclass(frozen=True)
 class Sample:
+    """What one round of a variant has shown."""
+
     variant: str
     #: number of the round, from 1 on
     round: int
     #: seconds that the guest showed no sign of life
     outage: float
-    #: seconds that it was stopped; a busy machine makes an outage longer
+    #: seconds that its clock stood still; unlike the outage, a busy machine
+    #: does not lengthen it
     pause: float
-    #: seconds from the request until what was asked for is done
+    #: seconds from the request to its completion
     wall: float
 
 
 @dataclasses.dataclass(frozen=True)
 class Summary:
+    """The statistics of a measure, in seconds."""
+
     median: float
     min: float
     max: float
@@ -71,7 +78,7 @@ class Summary:
 
 def summarize(samples: abc.Iterable[Sample]) -> (
         dict[str, dict[str, Summary]]):
-    """The statistics of each variant, for each of what is measured."""
+    """The statistics of each measure of each variant."""
     values: dict[str, dict[str, list[float]]] = {}
     for sample in samples:
         of_variant = values.setdefault(
@@ -92,9 +99,9 @@ def _ratio(one: float, other: float) -> float | None:
 def ratios(
     summaries: dict[str, dict[str, Summary]]
 ) -> dict[str, float | None]:
-    """What the medians are to each other.
+    """The ratios of medians.
 
-    None where the other one is zero, or one of them was not measured.
+    None where the divisor is zero, or one of the two was not measured.
     """
     return {
         name: _ratio(summaries[one][measure].median,
@@ -106,9 +113,9 @@ def ratios(
 def document(
     samples: abc.Sequence[Sample], facts: abc.Mapping[str, Any]
 ) -> dict[str, Any]:
-    """All that is known, for a JSON file.
+    """Everything that is known, for a JSON file.
 
-    :param facts: what the lab was like
+    :param facts: what describes the lab and the run
     """
     summaries = summarize(samples)
     return {
@@ -125,7 +132,7 @@ def document(
 
 
 def table(samples: abc.Iterable[Sample]) -> rich.table.Table:
-    """Median, least and most of each variant."""
+    """The median, the least and the most of each variant."""
     shown = rich.table.Table('')
     for title in _MEASURES:
         shown.add_column(title, justify='right', no_wrap=True)
@@ -137,29 +144,29 @@ def table(samples: abc.Iterable[Sample]) -> rich.table.Table:
 
 
 def words(found: abc.Mapping[str, Any]) -> list[str]:
-    """What the table does not tell.
+    """What the table does not show, in words.
 
-    :param found: what `document` made
+    :param found: what `document` returned
     """
-    told = []
+    shown = []
     for name, (*_, words) in _RATIOS.items():
         ratio = found['ratios'][name]
         if ratio is not None:
-            told.append(f'{words}: {ratio:.2f}')
+            shown.append(f'{words}: {ratio:.2f}')
     begin, end = (found['load_average'][when][0] for when in ('begin', 'end'))
     return [
-        *told,
-        'Longest time without a tick when nothing was asked for: '
+        *shown,
+        'Longest time without a tick while nothing was done: '
         f'{max(found["rest"]):.2f} s',
-        f'Load average {begin:.1f} at the begin, {end:.1f} at the end, on '
+        f'Load average {begin:.1f} at the beginning, {end:.1f} at the end, on '
         f'{found["processors"]} processors']
 
 
 def plot(
     samples: abc.Sequence[Sample], title: str, path: pathlib.Path
 ) -> None:
-    """Draw each sample as a dot, and the medians, to an SVG file."""
-    # Only who draws needs them.
+    """Draw each sample as a dot, and the medians, in an SVG file."""
+    # Imported here as nothing else needs them.
     import matplotlib
     matplotlib.use('Agg')
     from matplotlib import pyplot
@@ -180,7 +187,7 @@ def plot(
         axis.set_ylim(-0.5, len(names) - 0.5)
         axis.set_title(f'{measure}: {meaning}', fontsize='medium')
         axis.grid(axis='x', alpha=0.3)
-    # From a tick's tenth of a second to a minute; zero has its place too.
+    # From a tenth of a second to a minute, and zero.
     axes[-1].set_xscale('symlog', linthresh=0.01)
     axes[-1].set_xlim(left=0)
     axes[-1].xaxis.set_major_formatter('{x:g}')

@@ -17,8 +17,8 @@ import threading
 
 import pytest
 
-from lab import guest as guests
-from lab.real import images as guest_images
+from lab.guest import console as guests
+from lab.guest import image as guest_image
 from lab.words import expect
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -32,8 +32,8 @@ TICK = re.compile(r'tick ([0-9.]+)')
 @pytest.fixture(scope='session')
 def images(
     tmp_path_factory: pytest.TempPathFactory,
-) -> guest_images.Images:
-    return guest_images.build(tmp_path_factory.mktemp('guest-images'))
+) -> guest_image.Images:
+    return guest_image.build(tmp_path_factory.mktemp('guest-images'))
 
 
 class Guest:
@@ -134,7 +134,7 @@ class Guest:
 class Lab:
     """Disks made of the images, and guests that run of them."""
 
-    images: guest_images.Images
+    images: guest_image.Images
     directory: pathlib.Path
     stack: contextlib.ExitStack
 
@@ -182,7 +182,7 @@ class Lab:
 
 @pytest.fixture
 def lab(
-    images: guest_images.Images, tmp_path: pathlib.Path,
+    images: guest_image.Images, tmp_path: pathlib.Path,
 ) -> abc.Iterator[Lab]:
     with contextlib.ExitStack() as stack:
         yield Lab(images, tmp_path, stack)
@@ -426,13 +426,13 @@ def no_download(
     monkeypatch.setenv('APT_CONFIG', str(config))
 
 
-def _identities(images: guest_images.Images) -> dict[str, tuple[int, int]]:
+def _identities(images: guest_image.Images) -> dict[str, tuple[int, int]]:
     return {
         name: (path.stat().st_ino, path.stat().st_mtime_ns)
         for name, path in vars(images).items()}
 
 
-def _contents(images: guest_images.Images) -> dict[str, str]:
+def _contents(images: guest_image.Images) -> dict[str, str]:
     return {
         name: hashlib.sha256(path.read_bytes()).hexdigest()
         for name, path in vars(images).items()}
@@ -440,7 +440,7 @@ def _contents(images: guest_images.Images) -> dict[str, str]:
 
 def test_not_built_twice(images, no_download):
     before = _identities(images)
-    assert guest_images.build(images.disk.parents[1]) == images
+    assert guest_image.build(images.disk.parents[1]) == images
     assert _identities(images) == before
 
 
@@ -448,13 +448,13 @@ def test_another_recipe_is_built(images, tmp_path, no_download):
     shutil.copytree(images.disk.parent, tmp_path / 'images')
     recipe = tmp_path / 'images' / 'recipe'
     recipe.write_text(recipe.read_text().replace('cloud', 'dirt'))
-    with pytest.raises(guest_images.CannotBuild):
-        guest_images.build(tmp_path)
+    with pytest.raises(guest_image.CannotBuild):
+        guest_image.build(tmp_path)
 
 
 def test_failing_download(tmp_path, no_download):
-    with pytest.raises(guest_images.CannotBuild) as told:
-        guest_images.build(tmp_path / 'directory')
+    with pytest.raises(guest_image.CannotBuild) as told:
+        guest_image.build(tmp_path / 'directory')
     assert re.fullmatch(
         r'the guest images need apt-get download, which failed \(.+\): run '
         "'apt-get update' and check the network", str(told.value))
@@ -465,15 +465,15 @@ def test_failing_download(tmp_path, no_download):
 def test_missing_tool(tmp_path, monkeypatch):
     monkeypatch.setenv('PATH', str(tmp_path))
     with pytest.raises(
-        guest_images.CannotBuild, match='apt-cache .*no such program',
+        guest_image.CannotBuild, match='apt-cache .*no such program',
     ):
-        guest_images.build(tmp_path)
+        guest_image.build(tmp_path)
 
 
 #: Builds, and is killed when all images are there but the build is not over.
 KILLED_BUILD = """
 import os, pathlib, signal, sys
-from lab.real import images
+from lab.guest import image as guest_images
 from tool import console
 
 write = pathlib.Path.write_text
@@ -484,7 +484,7 @@ def write_or_die(path, *args, **kwargs):
     return write(path, *args, **kwargs)
 
 pathlib.Path.write_text = write_or_die
-images.build(pathlib.Path(sys.argv[1]))
+guest_image.build(pathlib.Path(sys.argv[1]))
 """
 
 
@@ -496,7 +496,7 @@ def test_killed_build(images, tmp_path):
     assert (left / 'new' / 'rescue.qcow2').exists()
     assert not (tmp_path / 'images').exists()
 
-    again = guest_images.build(tmp_path)
+    again = guest_image.build(tmp_path)
     assert not left.exists()
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         'images', 'lock']

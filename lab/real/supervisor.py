@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 
-"""The processes of the lab and their supervisor.
+"""The programs of the lab and their supervisor.
 
-supervisord is the supervisor: it comes from PyPI, runs without systemd, and
-can be asked and told over a socket.
+The supervisor is supervisord: it comes from PyPI, runs without systemd, and
+is controlled over a socket.
 """
 
 from collections import abc
@@ -12,6 +12,7 @@ import dataclasses
 import functools
 import http.client
 import io
+import json
 import os
 import pathlib
 import shlex
@@ -23,37 +24,56 @@ import xmlrpc.client
 from supervisor import xmlrpc as supervisor_xmlrpc
 
 from lab.real import layout
-from lab.real import machine
+from lab.real import namespaces
 from lab.words import expect
 from tool import console
 
-#: Seconds between two looks at a program.
+_RUNNING = 'RUNNING'
+
 _INTERVAL = 0.1
+"""Seconds between two looks at a program."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Program:
-    """A process that the supervisor keeps running on a host."""
+    """A process that the supervisor keeps running on a host, if asked to."""
 
     name: str
-    #: host that it runs on; the machine's own network if empty
+    #: the host that it runs on; the network of the machine if empty
     host: str
     command: tuple[str, ...]
-    #: whether it does its work; asked again until it does
+    #: whether it is ready to work; asked until it is
     ready: abc.Callable[[], bool]
     environment: dict[str, str] = dataclasses.field(default_factory=dict)
-    #: signal that asks it to end
+    #: name of the signal that asks it to end
     stop_signal: str = 'TERM'
-    #: seconds that it may take to end then, before it is killed
+    #: seconds that it may take to end, before it is killed
     patience: int = 10
 
 
+@dataclasses.dataclass(frozen=True)
+class State:
+    """The state of a program."""
+
+    name: str
+    #: as in `Program`
+    host: str
+    #: as supervisord names it, e.g. RUNNING
+    state: str
+    #: seconds since it was started
+    seconds: int
+
+    @property
+    def runs(self) -> bool:
+        return self.state == _RUNNING
+
+
 class NotReady(console.Problem):
-    """A program did not come up."""
+    """A program did not become ready."""
 
 
 def port_open(address: str, port: int) -> abc.Callable[[], bool]:
-    """Whether something answers at a port; for use on the controller."""
+    """A check whether something listens on a port, on the controller."""
 
     def look() -> bool:
         try:
@@ -67,7 +87,7 @@ def port_open(address: str, port: int) -> abc.Callable[[], bool]:
 
 def answers(address: str, port: int, path: str = '/') -> (
         abc.Callable[[], bool]):
-    """Whether an API answers without an error of its own."""
+    """A check whether an API answers without a server error."""
 
     def look() -> bool:
         connection = http.client.HTTPConnection(address, port, timeout=30)
@@ -83,7 +103,7 @@ def answers(address: str, port: int, path: str = '/') -> (
 
 
 def socket_open(path: pathlib.Path) -> abc.Callable[[], bool]:
-    """Whether something listens at a Unix socket."""
+    """A check whether something listens on a Unix socket."""
 
     def look() -> bool:
         with socket.socket(socket.AF_UNIX) as probe:
@@ -107,9 +127,16 @@ def _environment(values: dict[str, str]) -> str:
 
 
 def write_configuration(
-    where: layout.Layout, programs: abc.Iterable[Program]
+    where: layout.Layout, programs: abc.Sequence[Program],
+    spare: abc.Sequence[Program] = (),
 ) -> None:
-    """Write supervisord's file, for programs that `Supervisor` starts."""
+    """Write the configuration of supervisord.
+
+    :param programs: the programs of the lab, which `Supervisor` starts
+    :param spare: those that can be started in place of some of them
+    """
+    where.programs.write_text(json.dumps(
+        {program.name: program.host for program in programs}))
     found = configparser.RawConfigParser()
     found['unix_http_server'] = {
         'file': str(where.run / 'supervisor'), 'chmod': '0700'}
@@ -121,8 +148,8 @@ def write_configuration(
         'logfile': str(where.logs / 'supervisord.log'),
         'pidfile': str(where.run / 'supervisord.pid'),
         'childlogdir': str(where.logs), 'directory': str(where.lab)}
-    for program in programs:
-        prefix = machine.enter(program.host) if program.host else []
+    for program in [*programs, *spare]:
+        prefix = namespaces.enter(program.host) if program.host else []
         found[f'program:{program.name}'] = {
             'command': _quoted(shlex.join([*prefix, *program.command])),
             'environment': _environment(program.environment),
@@ -139,7 +166,7 @@ def write_configuration(
 
 
 def log(where: layout.Layout, name: str) -> pathlib.Path:
-    """The log of a program."""
+    """The path of the log of a program."""
     return where.logs / f'{name}.log'
 
 
@@ -153,7 +180,7 @@ def _exists(group: int) -> bool:
 
 
 class Supervisor:
-    """The supervisor of a running lab."""
+    """The supervisor of a lab that is up, reached through its socket."""
 
     def __init__(self, where: layout.Layout):
         self._where = where
@@ -175,7 +202,7 @@ class Supervisor:
             lambda: True)
 
     def start(self, *programs: Program) -> None:
-        """Start programs, all at once, and wait until each is ready.
+        """Start programs together, and wait until each is ready.
 
         :raises NotReady: if one is not in time, with the end of its log
         """
@@ -217,13 +244,21 @@ class Supervisor:
         return '\n'.join([*lines[-count:],
                           f'The whole log: ./run lab logs {name}'])
 
-    def states(self) -> dict[str, dict[str, Any]]:
-        """What supervisord tells of each program, by name."""
-        return {each['name']: each
-                for each in self._server.getAllProcessInfo()}
+    def states(self) -> list[State]:
+        """The state of every program of the lab.
+
+        Of spare programs, only those that run are among them.
+        """
+        hosts = json.loads(self._where.programs.read_text())
+        return [
+            State(
+                each['name'], hosts.get(each['name'], ''), each['statename'],
+                each['now'] - each['start'])
+            for each in self._server.getAllProcessInfo()
+            if each['name'] in hosts or each['statename'] == _RUNNING]
 
     def runs(self, name: str) -> bool:
-        """Whether a program runs or is about to."""
+        """Whether a program runs or is being started."""
         return self._state(name) in ('STARTING', 'RUNNING', 'BACKOFF')
 
     def _state(self, name: str) -> str:
@@ -238,27 +273,27 @@ class Supervisor:
                 raise
 
     def freeze(self, name: str) -> int:
-        """Let a program hang, with all that it runs.
+        """Stop a program and its children with SIGSTOP, so that they hang.
 
         :returns: the process group of the program
         """
-        # Fails if it does not run, and has no process group then.
+        # This fails if it does not run, and so has no process group.
         self._server.signalProcess(name, 'STOP')
         group = self._server.getProcessInfo(name)['pid']
         os.killpg(group, signal.SIGSTOP)
         return group
 
     def thaw(self, name: str) -> None:
-        """Let a program that hangs go on."""
+        """Resume a program that was frozen."""
         os.killpg(self._server.getProcessInfo(name)['pid'], signal.SIGCONT)
 
     def kill(self, name: str) -> None:
-        """Kill a program and all that it runs; it is not started again.
+        """Kill a program and its children; it is not started again.
 
         :raises lab.words.expect.Unexpected: if it does not die
         """
-        # One that dies before it is told to stop would be started again, and
-        # one that is told to stop would do more than die.
+        # If it died first, the supervisor would start it again; if it were
+        # stopped first, it would end in an orderly way.
         group = self.freeze(name)
         self._server.stopProcess(name, False)
         os.killpg(group, signal.SIGKILL)

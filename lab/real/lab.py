@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 
-"""What the services of the lab share."""
+"""One lab: its places, passwords and URLs, and the ways into it."""
 
+import contextlib
 import dataclasses
 import functools
 import os
@@ -9,70 +10,103 @@ import pathlib
 import shlex
 import subprocess
 import sys
+from typing import Self
 
+import libvirt
 from openstack import connection
 
 from lab.real import layout
-from lab.real import machine
+from lab.real import namespaces
 from lab.real import oslo
 from lab.real import settings as lab_settings
+from lab.real.supervisor import Supervisor
 from lab.real import topology
 from tool import console
 
 REGION = 'lab'
-CONTROLLER = topology.CONTROLLER.address
+
+_TIMEOUT = 600
+"""Seconds that a command may take."""
+
+_LINES = 15
+"""Lines of a failed command's output that are shown."""
 
 
 class Failed(console.Problem):
     """A command that prepares a service failed."""
 
 
-def tool(name: str) -> str:
-    """A program of the environment that this runs in."""
+def executable(name: str) -> str:
+    """The path of a program of the environment that this runs in."""
     return str(pathlib.Path(sys.executable).parent / name)
 
 
 @dataclasses.dataclass(frozen=True)
 class Lab:
-    """What a service must know of the lab that it is part of."""
+    """A lab that is up, or is coming up."""
 
     where: layout.Layout
     settings: lab_settings.Settings
 
+    @classmethod
+    def load(cls, where: layout.Layout) -> Self:
+        """The lab whose files are there."""
+        return cls(where, lab_settings.Settings.load(where))
+
+    @functools.cached_property
+    def supervisor(self) -> Supervisor:
+        return Supervisor(self.where)
+
     def password(self, account: str) -> str:
         return self.settings.passwords[account]
 
+    def write_secret(self, path: pathlib.Path, text: str) -> None:
+        """Write a file that only root can read."""
+        path.touch(mode=0o600)
+        path.write_text(text)
+
     def directory(self, service: str) -> pathlib.Path:
-        """The directory for the configuration of a service."""
+        """The directory with the configuration of a service."""
         path = self.where.conf / service
         path.mkdir(exist_ok=True)
         return path
 
     def instances_directory(self, host: str) -> pathlib.Path:
-        """The directory of all servers on a host, from on the controller.
+        """The directory of all servers on a host, seen from the controller.
 
-        As the host itself has it mounted now.
+        It is followed through what is mounted on the host now.
         """
         path = self.where.here / 'instances'
-        return machine.files(host) / path.relative_to('/')
+        return namespaces.files(host) / path.relative_to('/')
 
     def server_directory(self, host: str, server_id: str) -> pathlib.Path:
-        """The directory of a server on a host, from on the controller."""
+        """The directory of a server on a host, seen from the controller."""
         return self.instances_directory(host) / server_id
+
+    def hypervisor(
+        self, host: str
+    ) -> contextlib.AbstractContextManager[libvirt.virConnect]:
+        """A connection to the libvirt of a host, closed at the end.
+
+        :raises libvirt.libvirtError: if it cannot be reached
+        """
+        return contextlib.closing(libvirt.open(
+            f'qemu+tcp://{topology.host(host).address}/system'))
 
     def database(self, name: str) -> str:
         """The URL of a database."""
         return (f'mysql+pymysql://openstack:{self.password("database")}'
-                f'@{CONTROLLER}/{name}?charset=utf8mb4')
+                f'@{topology.CONTROLLER.address}/{name}?charset=utf8mb4')
 
     def messages(self, virtual_host: str) -> str:
         """The URL of a virtual host of the message queue."""
         return (f'rabbit://openstack:{self.password("messages")}'
-                f'@{CONTROLLER}:5672/{virtual_host}')
+                f'@{topology.CONTROLLER.address}:5672/{virtual_host}')
 
     def internal(self, api: str, path: str = '') -> str:
         """The URL of an API in the network of the lab."""
-        return f'http://{CONTROLLER}:{lab_settings.APIS[api]}{path}'
+        port = lab_settings.APIS[api].port
+        return f'http://{topology.CONTROLLER.address}:{port}{path}'
 
     def public(self, api: str, path: str = '') -> str:
         """The URL of an API on the machine."""
@@ -85,13 +119,13 @@ class Lab:
             'project_domain_name': 'Default'}
 
     def login(self, service: str) -> dict[str, object]:
-        """Options by which a service logs in to Keystone."""
+        """Options with which a service logs in to Keystone."""
         return {
             'auth_type': 'password', 'auth_url': self.internal('keystone'),
             **self._account(service, 'service')}
 
     def client(self, service: str) -> dict[str, object]:
-        """Options by which a service calls another one."""
+        """Options with which a service calls another one."""
         return {**self.login(service), 'region_name': REGION,
                 'valid_interfaces': 'internal'}
 
@@ -103,16 +137,28 @@ class Lab:
                 **self.login(service),
                 'www_authenticate_uri': self.public('keystone'),
                 'interface': 'internal',
-                'memcached_servers': f'{CONTROLLER}:11211'},
-            'oslo_concurrency': {'lock_path': self.lock_path(service)},
+                'memcached_servers': f'{topology.CONTROLLER.address}:11211'},
+            'oslo_concurrency': {
+                'lock_path': self.where.run / f'{service}-locks'},
         }
+
+    def cache(self) -> dict[str, object]:
+        """Options of a service that caches in memcached."""
+        return {
+            'enabled': 'true', 'backend': 'dogpile.cache.memcached',
+            'memcache_servers': f'{topology.CONTROLLER.address}:11211'}
+
+    def logging(self) -> dict[str, object]:
+        """Options with which a service logs to its supervisor."""
+        return {'use_stderr': 'true', 'debug': 'false'}
 
     def cloud(
         self, user: str, project: str, public: bool = False
     ) -> dict[str, object]:
-        """What clouds.yaml and openstacksdk have to know of a user.
+        """The entry of a user in clouds.yaml, also what openstacksdk takes.
 
-        :param public: whether to come from the machine, not from the lab
+        :param public: whether it is for use on the machine, rather than in
+            the lab
         """
         url = self.public if public else self.internal
         return {
@@ -133,12 +179,6 @@ class Lab:
         """The connection of the operator, once the catalog is complete."""
         return self.connect()
 
-    def logging(self) -> dict[str, object]:
-        return {'use_stderr': 'true', 'debug': 'false'}
-
-    def lock_path(self, service: str) -> pathlib.Path:
-        return self.where.run / f'{service}-locks'
-
     def environment(self) -> dict[str, str]:
         """The environment of every process."""
         temporary = self.where.lab / 'tmp'
@@ -150,22 +190,28 @@ class Lab:
             'LC_ALL': 'C.UTF-8'}
 
     def call(self, *command: str, **environment: str) -> str:
-        """Run a command that prepares a service, on the controller.
+        """Run a command that belongs to a service, on the controller.
 
-        :returns: its output
-        :raises Failed: if it fails, with the end of its output
+        :param environment: variables for it
+        :returns: its output, errors included
+        :raises Failed: if it fails or takes too long, with the end of its
+            output
         """
-        log = self.where.logs / f'{pathlib.Path(command[0]).name}.log'
-        done = subprocess.run(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT, text=True, cwd=self.where.lab,
-            env={**os.environ, **self.environment(), **environment})
+        name = pathlib.Path(command[0]).name
+        log = self.where.logs / f'{name}.log'
+        words = shlex.join([name, *command[1:]])
+        try:
+            done = subprocess.run(
+                command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT, text=True, cwd=self.where.lab,
+                env={**os.environ, **self.environment(), **environment},
+                timeout=_TIMEOUT)
+        except subprocess.TimeoutExpired as exc:
+            raise Failed(f'{words} took more than {_TIMEOUT} s') from exc
         with log.open('a') as output:
             output.write(done.stdout)
         if done.returncode:
-            last = '\n'.join(done.stdout.splitlines()[-15:])
-            words = shlex.join(
-                [pathlib.Path(command[0]).name, *command[1:]])
+            last = '\n'.join(done.stdout.splitlines()[-_LINES:])
             raise Failed(
                 f'{words} failed:\n{last}\nThe whole output is in {log}')
         return done.stdout
