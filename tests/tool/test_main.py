@@ -79,7 +79,7 @@ def test_wrong_words_exit_with_2_and_make_no_environment(
 @pytest.mark.parametrize('words, environment, packages', [
     (['build'], 'tool', False),
     (['check', '--quick'], 'nova', False),
-    (['demo', '--list'], 'nova', False),
+    (['scenarios', '--list'], 'nova', False),
     (['lab', 'up'], 'lab', True),
     (['lab', 'up', '--with=ceph'], 'lab', True),
     (['lab', 'smoke'], 'lab', True),
