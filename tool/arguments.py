@@ -72,8 +72,8 @@ def _add_tests(commands) -> None:
         description='Runs the tests of the tool and the lab (pytest), then, '
         'in build/nova, the unit and functional tests that the series adds '
         "or edits and Nova's own of the modules that it touches (stestr); "
-        'tool/nova_tests.toml lists those. The last line says how many '
-        'passed and failed.')
+        'tool/nova_tests/modules.toml lists those. The last line says how '
+        'many passed and failed.')
     command.add_argument(
         'parts', nargs='*', metavar='PART', type=_part,
         help='run only these: tool (and lab), unit, functional')

@@ -4,22 +4,16 @@
 
 import contextlib
 import os
-import pathlib
 import shutil
 import subprocess
 
-from tool import base as pin
 from tool import console
 from tool.console import Problem
 from tool import git
-from tool import refresh
-from tool import stack
-
-BRANCH = 'series'
-
-# The commit that the last build or refresh left: what lies beyond it in the
-# tree is work that is nowhere else.
-BUILT = 'refs/series/built'
+from tool import release
+from tool import series
+from tool import staging
+from tool import tree
 
 # Dates of the base commit, so that its id is always the same.
 _BASE_DATE = '1262304000 +0000'
@@ -34,7 +28,7 @@ def _base_message(base):
 
 def _unpack(layout, base, into):
     """Makes a repository of one commit from the source archive."""
-    archive = pin.archive(layout, base)
+    archive = release.archive(layout, base)
     into.mkdir()
     subprocess.run(
         ['tar', '--extract', '--gzip', '--no-same-owner', '--file',
@@ -42,7 +36,7 @@ def _unpack(layout, base, into):
         check=True,
     )
     repo = git.Git(into)
-    repo('-c', f'init.defaultBranch={BRANCH}', 'init', '--quiet')
+    repo('-c', f'init.defaultBranch={tree.BRANCH}', 'init', '--quiet')
     (into / '.git' / 'info').mkdir(exist_ok=True)
     (into / '.git' / 'info' / 'exclude').write_text(_EXCLUDED)
     for name, value in (
@@ -67,50 +61,6 @@ def _is_of(repo, base):
     return done.stdout.decode().strip() == _base_message(base).strip()
 
 
-def work_in(repo):
-    """What work a tree holds that patches/ may not have, None if none."""
-    branch = repo.branch()
-    if branch != BRANCH:
-        return f'is not on its branch "{BRANCH}"'
-    if not repo.clean():
-        return 'has changes that are not committed'
-    if repo.commit('HEAD') != repo.commit(BUILT):
-        return 'has commits that are not in patches/'
-    return None
-
-
-def _move(repo, head):
-    """Moves the tree, which holds no work of its own, to a commit.
-
-    A note of it lies in the repository meanwhile: if the process dies, the
-    next build moves the tree anew.
-    """
-    moving = pathlib.Path(repo.tree) / '.git' / 'series-moving'
-    moving.touch()
-    repo('checkout', '--quiet', '--force', '-B', BRANCH, head)
-    repo('update-ref', BUILT, head)
-    moving.unlink()
-
-
-def _heal(repo):
-    """Ends what a build began that died while it changed the tree.
-
-    :returns: whether there was such a one
-    """
-    home = pathlib.Path(repo.tree) / '.git'
-    if not (home / 'series-moving').exists():
-        return False
-    (home / 'index.lock').unlink(missing_ok=True)
-    _discard(repo)
-    return True
-
-
-def _discard(repo):
-    """Makes the files of a tree those of its last commit."""
-    repo('reset', '--quiet', '--hard')
-    repo('clean', '--quiet', '--force', '-d')
-
-
 def _leave_to_mend(layout, repo, failure):
     """Makes the tree in which the patch that does not apply is mended.
 
@@ -121,7 +71,7 @@ def _leave_to_mend(layout, repo, failure):
     mend = git.Git(layout.mend)
     if not layout.mend.exists():
         _make_mend(layout, repo, failure)
-    elif mend.commit(BUILT) != failure.parent:
+    elif mend.commit(tree.BUILT) != failure.parent:
         return Problem(
             f'patches/{failure.name} does not apply, and '
             f'{layout.shown(layout.mend)} is there from mending another '
@@ -145,8 +95,8 @@ def _make_mend(layout, repo, failure):
     # A clone of its own: the repository it comes from may be gone soon.
     repo('clone', '--quiet', '--no-checkout', str(repo.tree), str(new))
     mend = git.Git(new)
-    mend('checkout', '--quiet', '-B', BRANCH, failure.parent)
-    mend('update-ref', BUILT, failure.parent)
+    mend('checkout', '--quiet', '-B', tree.BRANCH, failure.parent)
+    mend('update-ref', tree.BUILT, failure.parent)
     (new / '.git' / 'info' / 'exclude').write_text(_EXCLUDED)
     (new / '.git' / 'MERGE_MSG').write_text(failure.patch.message)
     for state in failure.added:
@@ -162,9 +112,9 @@ def build(layout, force=False):
     :raises Problem: if it cannot be built; the tree is then as it was
     """
     with layout.locked():
-        base = pin.read(layout)
+        base = release.read(layout)
         if not (layout.tree / '.git').exists():
-            pin.archive(layout, base)
+            release.archive(layout, base)
         with console.step(f'Building {layout.shown(layout.tree)}') as said:
             said.append(_build(layout, base, force))
     return git.Git(layout.tree).commit('HEAD')
@@ -175,7 +125,7 @@ def _build(layout, base, force):
 
     :returns: what was done, in one line
     """
-    refresh.finish(layout)
+    staging.finish(layout)
     fresh = layout.build / 'nova.new'
     old = layout.build / 'nova.old'
     for left in (fresh, old):
@@ -183,7 +133,7 @@ def _build(layout, base, force):
     repo = git.Git(layout.tree)
     work, usable = None, False
     if (layout.tree / '.git').exists():
-        work = None if _heal(repo) else work_in(repo)
+        work = None if tree.heal(repo) else tree.work_in(repo)
         usable = _is_of(repo, base)
     elif layout.tree.exists():
         work = 'is not a git tree'
@@ -195,14 +145,14 @@ def _build(layout, base, force):
         head, count = _series(layout, repo)
         text = f'{layout.shown(layout.tree)}: {base.title}, {count} commits'
         if usable:
-            if repo.commit(BUILT) == head and not (work and force):
+            if repo.commit(tree.BUILT) == head and not (work and force):
                 return f'{text}; it {work}' if work else f'{text}, up to date'
             if work and not force:
                 raise _refusal(layout, work)
             if work:
                 text += f' (was at {repo.commit("HEAD")[:12]})'
-                _discard(repo)
-        _move(repo, head)
+                tree.discard(repo)
+        tree.move(repo, head)
         if not usable:
             with contextlib.suppress(FileNotFoundError):
                 os.rename(layout.tree, old)
@@ -225,7 +175,7 @@ def _series(layout, repo):
     """Id of the last commit of the series, and how many they are."""
     base = repo.commit('refs/tags/base')
     try:
-        made = stack.make_commits(repo, layout, base)
-    except stack.DoesNotApply as failure:
+        made = series.make_commits(repo, layout, base)
+    except series.DoesNotApply as failure:
         raise _leave_to_mend(layout, repo, failure) from None
     return (made[-1].commit if made else base), len(made)

@@ -41,17 +41,17 @@ def check(args: argparse.Namespace) -> int:
 
 def tests(args: argparse.Namespace) -> int:
     from tool import arguments
-    from tool import testing
+    from tool import tests
 
-    return testing.run(PROJECT, args.parts or arguments.PARTS)
+    return tests.run(PROJECT, args.parts or arguments.PARTS)
 
 
 def upstream(args: argparse.Namespace) -> int:
-    from tool import upstream as comparison
+    from tool.nova_tests import compare
 
     suites = [
         suite for suite in ('unit', 'functional') if getattr(args, suite)]
-    return comparison.run(
+    return compare.run(
         PROJECT, suites or ('unit', 'functional'), args.only)
 
 

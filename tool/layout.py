@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 
-"""Where things are, and the one exception that users see."""
+"""Where things are."""
 
 import contextlib
 import dataclasses
 import fcntl
 import pathlib
+
+# The release that the series stands on.
+RELEASE = '34.0.0'
 
 # The directories that hold additions, at the paths of Nova's own tree.
 OVERLAY_ROOTS = ('nova', 'api-ref', 'doc', 'releasenotes')
@@ -22,8 +25,14 @@ class Layout:
         return self.root / 'patches'
 
     @property
+    def release(self):
+        """What is known of the release that the series stands on."""
+        return self.root / 'releases' / RELEASE
+
+    @property
     def base(self):
-        return self.root / 'tool' / 'base.txt'
+        """The pin of its source archive."""
+        return self.release / 'pin.txt'
 
     @property
     def cache(self):

@@ -6,22 +6,19 @@ import os
 import pathlib
 import re
 import shutil
-import stat
 import tempfile
 
 from tool import additions
-from tool import build
 from tool.console import Problem
 from tool import git
 from tool.layout import Layout
 from tool.layout import OVERLAY_ROOTS
 from tool import patch
-from tool import stack
+from tool import series
+from tool import staging
+from tool import tree
 
 _COMMENT = '# The order of the patches, one file name a line.\n'
-
-# Says, in the staging directory, that all is there, and by which commit.
-_READY = 'ready'
 
 _DIFF = (
     'diff-tree', '--patch', '--full-index', '--binary', '--no-renames',
@@ -88,8 +85,8 @@ def _additions(layout):
     """Paths of all additions that the patches name."""
     return {
         path
-        for name in stack.names(layout)
-        for path in stack.load(layout, name).adds
+        for name in series.names(layout)
+        for path in series.load(layout, name).adds
     }
 
 
@@ -108,7 +105,7 @@ def _comments(layout):
     :returns: the first ones, and for each patch its key and its comments
     """
     try:
-        text = (layout.patches / stack.SERIES).read_text()
+        text = (layout.patches / series.SERIES).read_text()
     except FileNotFoundError:
         return _COMMENT, []
     head, gap, rest = text.partition('\n\n')
@@ -120,7 +117,7 @@ def _comments(layout):
     found, comments = [], ''
     for line in rest.splitlines(True):
         if line.strip() and not line.startswith('#'):
-            found.append((_key(stack.load(layout, line.strip())), comments))
+            found.append((_key(series.load(layout, line.strip())), comments))
             comments = ''
         else:
             comments += line
@@ -148,7 +145,7 @@ def _series(layout, patches, names):
         for key, name in zip(keys, names, strict=True))
 
 
-def _stage_additions(layout, repo, staging, taken, rest):
+def _stage_additions(layout, repo, staged, taken, rest):
     """Puts files that the commits add into staging, in their final state.
 
     :param taken: their paths
@@ -158,7 +155,7 @@ def _stage_additions(layout, repo, staging, taken, rest):
         index = repo.with_index(pathlib.Path(scratch) / 'index')
         index('read-tree', 'HEAD')
         for name in rest:
-            it = stack.load(layout, name)
+            it = series.load(layout, name)
             for path in sorted(additions.touched(repo, it) & taken):
                 if not additions.apply(index, it, path):
                     raise Problem(
@@ -168,7 +165,7 @@ def _stage_additions(layout, repo, staging, taken, rest):
                         'all patches apply.'
                     )
         for state in additions.in_index(index, sorted(taken)).values():
-            state.write(repo, staging.root)
+            state.write(repo, staged.root)
 
 
 def _stage(layout, repo, commits, rest):
@@ -177,150 +174,59 @@ def _stage(layout, repo, commits, rest):
     :param commits: ids of the commits to make patches of
     :param rest: names of the patches that follow, which stay as they are
     """
-    staging = Layout(layout.staging)
-    staging.patches.mkdir(parents=True)
+    staged = Layout(layout.staging)
+    staged.patches.mkdir(parents=True)
     taken = set()
     patches = [_take(repo, commit, taken) for commit in commits]
-    _stage_additions(layout, repo, staging, taken, rest)
+    _stage_additions(layout, repo, staged, taken, rest)
     for name in rest:
-        it = stack.load(layout, name)
+        it = series.load(layout, name)
         for path in it.adds:
             if path in taken:
                 raise Problem(f'patches/{name} adds {path} a second time.')
             if os.path.lexists(layout.root / path):
-                (staging.root / path).parent.mkdir(
+                (staged.root / path).parent.mkdir(
                     parents=True, exist_ok=True)
                 shutil.copy2(
-                    layout.root / path, staging.root / path,
+                    layout.root / path, staged.root / path,
                     follow_symlinks=False,
                 )
         patches.append(it)
     names = []
     for number, it in enumerate(patches, 1):
         names.append(patch.file_name(number, it.subject))
-        (staging.patches / names[-1]).write_bytes(patch.write(it))
-    (staging.patches / stack.SERIES).write_text(
+        (staged.patches / names[-1]).write_bytes(patch.write(it))
+    (staged.patches / series.SERIES).write_text(
         _series(layout, patches, names)
     )
-    return staging
+    return staged
 
 
-def _prove(repo, staging, base, commits):
+def _prove(repo, staged, base, commits):
     """Makes commits of what is staged: they must be those it came from.
 
     :returns: the id of the last commit made
     """
-    made = stack.make_commits(repo, staging, base, limit=len(commits))
+    made = series.make_commits(repo, staged, base, limit=len(commits))
     for theirs, ours in zip(commits, made, strict=True):
-        if stack.tree_of(repo, theirs) != stack.tree_of(repo, ours.commit):
+        if series.tree_of(repo, theirs) != series.tree_of(repo, ours.commit):
             shown = repo('log', '-1', '--format=%h "%s"', theirs)
             raise Problem(f'Commit {shown} does not survive the way back.')
     return made[-1].commit if made else base
 
 
-def _files(root, roots):
-    """Paths of the files below some directories of a root."""
-    return {
-        str((pathlib.Path(where) / name).relative_to(root))
-        for top in roots
-        for where, subdirectories, names in os.walk(root / top)
-        for name in names + [
-            sub for sub in subdirectories
-            if (pathlib.Path(where) / sub).is_symlink()
-        ]
-    }
-
-
-def _same(one, other):
-    """Whether two files are the same in kind, mode and content."""
-    if not os.path.lexists(other):
-        return False
-    if one.is_symlink() or other.is_symlink():
-        return (
-            one.is_symlink() and other.is_symlink()
-            and os.readlink(one) == os.readlink(other)
-        )
-    executable = stat.S_IXUSR
-    return (
-        (one.stat().st_mode ^ other.stat().st_mode) & executable == 0
-        and one.read_bytes() == other.read_bytes()
-    )
-
-
-def _swap(layout, staging):
-    """Makes patches/ and the overlay what is staged.
-
-    Files of the overlay that no patch names stay: they are not refresh's.
-
-    :returns: what changed, one line for each file
-    """
-    changed = []
-    wanted = _files(staging.root, ('patches', *OVERLAY_ROOTS))
-    gone = set()
-    for line in (staging.root / _READY).read_text().splitlines()[1:]:
-        if line not in wanted and os.path.lexists(layout.root / line):
-            gone.add(line)
-    for path in sorted(wanted | gone):
-        ours, theirs = layout.root / path, staging.root / path
-        if path in gone:
-            ours.unlink()
-            changed.append(f'removed  {path}')
-            for above in ours.relative_to(layout.root).parents:
-                try:
-                    (layout.root / above).rmdir()
-                except OSError:
-                    break
-    for path in sorted(wanted):
-        ours, theirs = layout.root / path, staging.root / path
-        if _same(theirs, ours):
-            continue
-        word = 'changed' if os.path.lexists(ours) else 'new    '
-        changed.append(f'{word}  {path}')
-        ours.parent.mkdir(parents=True, exist_ok=True)
-        new = ours.with_name(f'.{ours.name}.new')
-        new.unlink(missing_ok=True)
-        shutil.copy2(theirs, new, follow_symlinks=False)
-        os.replace(new, ours)
-    return changed
-
-
-def finish(layout):
-    """Ends a refresh: what is staged, if it is whole, takes its place.
-
-    Called by the refresh itself, and by what comes after one that died.
-
-    :returns: what changed, one line for each file
-    """
-    staging = Layout(layout.staging)
-    ready = staging.root / _READY
-    changed = []
-    if ready.exists():
-        changed = _swap(layout, staging)
-        head = ready.read_text().splitlines()[0]
-        if head != '-':
-            repo = git.Git(layout.tree)
-            if stack.tree_of(repo, head) == stack.tree_of(repo, 'HEAD'):
-                repo('update-ref', 'HEAD', head)
-            repo('update-ref', build.BUILT, head)
-        else:
-            shutil.rmtree(layout.mend, ignore_errors=True)
-        ready.unlink()
-    shutil.rmtree(staging.root, ignore_errors=True)
-    return changed
-
-
-def _check_tree(layout, tree):
+def _check_tree(layout, where):
     """The repository of a tree that can be taken back.
 
     :raises Problem: if it cannot be
     """
-    shown = layout.shown(tree)
-    if not (tree / '.git').exists():
+    shown = layout.shown(where)
+    if not (where / '.git').exists():
         raise Problem(f'There is no {shown}: make it with ./run build.')
-    repo = git.Git(tree)
-    if repo.branch() != build.BRANCH:
+    repo = git.Git(where)
+    if repo.branch() != tree.BRANCH:
         raise Problem(
-            f'{shown} is not on its branch "{build.BRANCH}" (a rebase that '
+            f'{shown} is not on its branch "{tree.BRANCH}" (a rebase that '
             'is not over?): git checkout it there first.'
         )
     if not repo.clean():
@@ -349,11 +255,11 @@ def _check_sources(layout, repo):
     """
     base = repo.commit('refs/tags/base')
     try:
-        made = stack.make_commits(repo, layout, base)
+        made = series.make_commits(repo, layout, base)
         head = made[-1].commit if made else base
-    except (stack.DoesNotApply, Problem):
+    except (series.DoesNotApply, Problem):
         head = None
-    if head != repo.commit(build.BUILT):
+    if head != repo.commit(tree.BUILT):
         raise Problem(
             'patches/ or the overlay changed since the tree was built, and '
             'a refresh would overwrite that: bring these changes into the '
@@ -370,31 +276,31 @@ def refresh(layout, mend=False):
     :raises Problem: if a commit cannot be taken; nothing has changed then
     """
     with layout.locked():
-        finish(layout)
+        staging.finish(layout)
         repo = _check_tree(layout, layout.mend if mend else layout.tree)
         commits = repo.lines('rev-list', '--reverse', 'base..HEAD')
         rest = []
         if mend:
-            before = repo.lines('rev-list', f'base..{build.BUILT}')
+            before = repo.lines('rev-list', f'base..{tree.BUILT}')
             if len(commits) <= len(before):
                 raise Problem(
                     f'{layout.shown(layout.mend)} has no commit yet that '
                     'takes the place of the patch: git commit there first.'
                 )
-            rest = stack.names(layout)[len(before) + 1:]
+            rest = series.names(layout)[len(before) + 1:]
         else:
             _check_sources(layout, repo)
         try:
-            staging = _stage(layout, repo, commits, rest)
-            head = _prove(repo, staging, repo.commit('base'), commits)
+            staged = _stage(layout, repo, commits, rest)
+            head = _prove(repo, staged, repo.commit('base'), commits)
             before = _additions(layout) | {
-                f'patches/{name}' for name in stack.names(layout)
+                f'patches/{name}' for name in series.names(layout)
             }
-            (staging.root / 'ready.new').write_text(
+            (staged.root / 'ready.new').write_text(
                 '\n'.join(['-' if mend else head, *sorted(before)]) + '\n'
             )
         except BaseException:
             shutil.rmtree(layout.staging, ignore_errors=True)
             raise
-        os.rename(staging.root / 'ready.new', staging.root / _READY)
-        return finish(layout)
+        os.rename(staged.root / 'ready.new', staged.root / staging.READY)
+        return staging.finish(layout)

@@ -55,7 +55,7 @@ def project(root, files=None):
     data = archive(files or BASE)
     layout.cache.mkdir(parents=True)
     (layout.cache / 'nova-34.0.0.tar.gz').write_bytes(data)
-    layout.base.parent.mkdir()
+    layout.base.parent.mkdir(parents=True)
     layout.base.write_text(
         'nova==34.0.0 \\\n    --hash=sha256:'
         + hashlib.sha256(data).hexdigest() + '\n'

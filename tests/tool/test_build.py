@@ -9,11 +9,12 @@ import shutil
 import pytest
 
 from tests.tool import conftest
-from tool import base
 from tool import build
 from tool.console import Problem
 from tool import git
+from tool.layout import PROJECT
 from tool import refresh
+from tool import release
 
 
 def test_the_tree_is_the_base_and_a_commit_for_each_patch(two):
@@ -236,7 +237,7 @@ def test_the_archive_is_downloaded_and_kept(layout, tmp_path, monkeypatch):
     _index(tmp_path, monkeypatch, kept.read_bytes())
     kept.write_bytes(b'damaged')
     build.build(layout)
-    assert base.archive(layout, base.read(layout)) == kept
+    assert release.archive(layout, release.read(layout)) == kept
     assert (layout.tree / 'nova/virt/driver.py').exists()
 
 
@@ -264,3 +265,9 @@ def test_a_pin_that_is_none_is_refused(layout):
     layout.base.write_text('nova\n')
     with pytest.raises(Problem, match='holds no pin'):
         build.build(layout)
+
+
+def test_the_facts_of_the_release_can_be_read():
+    facts = release.facts(PROJECT)
+    assert facts.microversion.startswith('2.')
+    assert isinstance(facts.service_version, int)

@@ -10,6 +10,7 @@ from tests.tool import conftest
 from tool import build
 from tool import git
 from tool import refresh
+from tool import tree as tool_tree
 
 
 def _dies_at(point, call):
@@ -92,7 +93,7 @@ def test_a_refresh_that_dies_is_ended_or_undone(two):
     two.write('nova/virt/driver.py', 'ONE = 1\nTWO = 3\nTHREE = 3\n')
     two.write('nova/virt/other.py', 'NAME = "other"\n')
     work = two.commit('Other\n\nWhy.\n')
-    built = two.git.commit(build.BUILT)
+    built = two.git.commit(tool_tree.BUILT)
     after = None
     for point in itertools.count():
         for path in ('patches', 'nova', 'doc'):
@@ -101,7 +102,7 @@ def test_a_refresh_that_dies_is_ended_or_undone(two):
             (layout.root / path).parent.mkdir(parents=True, exist_ok=True)
             (layout.root / path).write_bytes(data)
         two.git('checkout', '--quiet', '-B', 'series', work)
-        two.git('update-ref', build.BUILT, built)
+        two.git('update-ref', tool_tree.BUILT, built)
         died = _dies_at(point, lambda: refresh.refresh(layout))
         refresh.refresh(layout)
         result = conftest.snapshot(layout.root)

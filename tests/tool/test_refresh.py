@@ -16,7 +16,8 @@ from tool import build
 from tool.console import Problem
 from tool import git
 from tool import refresh
-from tool import stack
+from tool import series
+from tool import tree as tool_tree
 
 
 def test_edits_go_to_patches_and_new_files_to_the_overlay(two):
@@ -105,8 +106,8 @@ def test_comments_of_a_patch_go_with_it(two):
     two.write('doc/source/index.rst', 'Title\n')
     two.commit('Zeroth\n\nWhy.\n')
     two.git('rebase', '--quiet', '--onto', 'base', 'HEAD^')
-    two.git('cherry-pick', two.git('rev-parse', build.BUILT + '^'))
-    two.git('cherry-pick', two.git('rev-parse', build.BUILT))
+    two.git('cherry-pick', two.git('rev-parse', tool_tree.BUILT + '^'))
+    two.git('cherry-pick', two.git('rev-parse', tool_tree.BUILT))
     refresh.refresh(two.layout)
     assert series.read_text() == (
         '# The order.\n\n0001-Zeroth.patch\n# Topic fixes\n'
@@ -314,10 +315,10 @@ def test_build_after_refresh_gives_the_same_tree(commits):
 
         other = conftest.project(pathlib.Path(scratch) / 'two')
         for name in os.listdir(layout.root):
-            if name not in ('build', '.cache', 'tool'):
+            if name not in ('build', '.cache', 'releases'):
                 shutil.copytree(
                     layout.root / name, other.root / name, symlinks=True
                 )
         assert build.build(other) == repo.commit('HEAD')
         assert git.Git(other.tree).clean()
-        assert len(stack.names(other)) == len(commits)
+        assert len(series.names(other)) == len(commits)

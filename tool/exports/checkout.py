@@ -5,11 +5,11 @@
 import pathlib
 import shlex
 
-from tool import base as pin
 from tool import console
 from tool.console import Problem
 from tool import git
-from tool import stack
+from tool import release
+from tool import series
 
 # A file that every checkout of Nova has, and nothing else.
 _NOVA = pathlib.Path('nova', 'compute', 'manager.py')
@@ -64,11 +64,11 @@ def put(layout, directory, branch):
     _check(repo, directory, branch)
     head = repo.commit('HEAD')
     at = shlex.quote(str(directory))
-    title = pin.read(layout).title
+    title = release.read(layout).title
     with console.step(f'Putting the series on {directory}') as said:
         try:
-            made = stack.make_commits(repo, layout, head)
-        except stack.DoesNotApply as failure:
+            made = series.make_commits(repo, layout, head)
+        except series.DoesNotApply as failure:
             where = '\n'.join(f'  {text}' for text in failure.where)
             file = shlex.quote(str(layout.patches / failure.name))
             raise Problem(

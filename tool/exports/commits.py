@@ -9,11 +9,11 @@ import re
 import shutil
 import tempfile
 
-from tool import build
 from tool.console import Problem
 from tool import git
 from tool.layout import Layout
-from tool import stack
+from tool import series
+from tool import tree
 
 # What git format-patch must leave out for `patch -p1`, quilt, rpmbuild and
 # git am to read its files alike.
@@ -46,7 +46,7 @@ def topics(layout: Layout) -> list[Topic]:
     :raises Problem: if two topics have one name
     """
     found: list[Topic] = []
-    text = (layout.patches / stack.SERIES).read_text()
+    text = (layout.patches / series.SERIES).read_text()
     for line in text.splitlines():
         line = line.strip()
         if match := _TOPIC.match(line):
@@ -64,7 +64,7 @@ def choose(layout: Layout, name: str | None) -> abc.Sequence[str]:
 
     :raises Problem: if there is no such topic
     """
-    names = stack.names(layout)
+    names = series.names(layout)
     if not names:
         raise Problem('There are no patches yet: nothing to export.')
     if name is None:
@@ -126,7 +126,7 @@ def rewrite(
         tree has work that patches/ does not hold
     """
     repo = git.Git(layout.tree)
-    if work := build.work_in(repo):
+    if work := tree.work_in(repo):
         raise Problem(
             f'{layout.shown(layout.tree)} {work}: take it back first, with '
             './run refresh.')
@@ -141,7 +141,7 @@ def rewrite(
         lines.append(f'Signed-off-by: {name} <{email}>')
     # The order of the commits is that of patches/series.
     built = dict(zip(
-        stack.names(layout),
+        series.names(layout),
         repo.lines('rev-list', '--reverse', 'base..HEAD'), strict=True))
     below = parent = repo.commit(f'{built[names[0]]}^')
     for each in names:

@@ -5,11 +5,11 @@
 import pathlib
 import re
 
-from tool import base
 from tool import console
 from tool.console import Problem
 from tool.exports import commits
 from tool.layout import Layout
+from tool import release
 
 SUBDIRECTORY = 'nova-series'
 """Below debian/patches, so that the package's own patches stay apart."""
@@ -98,7 +98,7 @@ def rdo(layout: Layout, directory: pathlib.Path) -> None:
     """
     with console.step(f'Writing patches to {directory}') as said:
         patches = _patches(layout)
-        version = base.read(layout).version
+        version = release.read(layout).version
         lines = [f'# patches_base={version}', *(
             f'Patch{number:04}:      {name}'
             for number, name in enumerate(patches, 1))]

@@ -8,11 +8,11 @@ import subprocess
 import sys
 import tempfile
 
-from tool import base
 from tool import console
 from tool.console import Problem
 from tool import git
 from tool.layout import Layout
+from tool import release
 
 
 def version(layout: Layout) -> str:
@@ -30,7 +30,7 @@ def version(layout: Layout) -> str:
         raise Problem(
             'The number of a wheel is that of the commits of the series\' '
             'repository, and this is not a whole clone of it.')
-    return f'{base.read(layout).version}+series{int(done.stdout)}'
+    return f'{release.read(layout).version}+series{int(done.stdout)}'
 
 
 def export(layout: Layout, directory: pathlib.Path) -> None:

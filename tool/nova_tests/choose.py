@@ -7,9 +7,9 @@ import pathlib
 import re
 import tomllib
 
-from tool import stestr
+from tool.nova_tests import stestr
 
-_LIST = pathlib.Path(__file__).with_name('nova_tests.toml')
+_LIST = pathlib.Path(__file__).with_name('modules.toml')
 
 
 def suite_of(path):

@@ -5,6 +5,8 @@
 import ast
 import re
 
+from tool.checks.checked import Checked
+
 _HUNK = re.compile(rb'@@ -(\d+)(?:,(\d+))? \+(\d+)(?:,(\d+))? @@')
 
 
@@ -65,4 +67,35 @@ def only_space(old, new, diff, python):
             if _meaning(b''.join(undone)) != _meaning(new):
                 continue
         found.append(at_new + 1)
+    return found
+
+
+def check(checked: Checked) -> list[str]:
+    """White space at line ends, and changes of nothing but white space."""
+    found = []
+    for one in checked.made:
+        parent = f'{one.commit}^'
+        done = checked.repo.run('diff', '--check', parent, one.commit)
+        for line in done.stdout.decode(errors='replace').splitlines():
+            if re.match(r'[^+-].*:\d+: ', line):
+                found.append(f'patches/{one.name}: {line}')
+        changed = checked.repo.lines(
+            'diff', '--name-only', '--no-renames', '--diff-filter=M', parent,
+            one.commit,
+        )
+        for path in changed:
+            lines = only_space(
+                checked.repo.raw('cat-file', 'blob', f'{parent}:{path}'),
+                checked.repo.raw('cat-file', 'blob', f'{one.commit}:{path}'),
+                checked.repo.raw(
+                    'diff', '--unified=0', '--no-renames', parent, one.commit,
+                    '--', path,
+                ),
+                path.endswith('.py'),
+            )
+            for line in lines:
+                found.append(
+                    f'patches/{one.name}: {path}:{line}: only white space '
+                    'changes here'
+                )
     return found

@@ -10,9 +10,9 @@ import pytest
 
 from tool import git
 from tool.layout import PROJECT
-from tool import stack
-from tool import stestr
-from tool import touched
+from tool.nova_tests import choose
+from tool.nova_tests import stestr
+from tool import series
 
 
 @pytest.fixture
@@ -31,17 +31,17 @@ def nova(tmp_path):
 
 
 def test_a_module_has_the_tests_of_its_name(nova):
-    assert touched.unit_by_name(nova, 'nova/virt/libvirt/driver.py') == {
+    assert choose.unit_by_name(nova, 'nova/virt/libvirt/driver.py') == {
         'nova.tests.unit.virt.libvirt.test_driver',
         'nova.tests.unit.virt.libvirt.test_driver_disks',
     }
-    assert touched.unit_by_name(nova, 'nova/virt/libvirt/cpu.py') == {
+    assert choose.unit_by_name(nova, 'nova/virt/libvirt/cpu.py') == {
         'nova.tests.unit.virt.libvirt.cpu.test_api',
     }
 
 
 def test_test_modules_stand_for_themselves(nova):
-    found, without = touched.tests(nova, [
+    found, without = choose.tests(nova, [
         'nova/tests/functional/libvirt/test_rescue.py',
         'nova/tests/unit/virt/libvirt/test_drivers.py',
         'nova/tests/unit/virt/libvirt/test_gone.py',
@@ -55,7 +55,7 @@ def test_test_modules_stand_for_themselves(nova):
 
 
 def test_the_list_adds_to_the_names(nova):
-    found, _ = touched.tests(nova, ['nova/virt/libvirt/driver.py'])
+    found, _ = choose.tests(nova, ['nova/virt/libvirt/driver.py'])
     assert 'nova.tests.unit.virt.test_virt_drivers' in found['unit']
     assert 'nova.tests.functional.libvirt.test_live_migration' in (
         found['functional']
@@ -63,12 +63,12 @@ def test_the_list_adds_to_the_names(nova):
 
 
 def test_a_module_that_no_tests_stand_for_is_told(nova):
-    _, without = touched.tests(nova, ['nova/nothing/like_it.py'])
+    _, without = choose.tests(nova, ['nova/nothing/like_it.py'])
     assert without == ['nova/nothing/like_it.py']
 
 
 def test_expressions_match_a_module_and_no_other():
-    expression, = touched.regexes(['nova.tests.unit.test_a'])
+    expression, = choose.regexes(['nova.tests.unit.test_a'])
     assert re.match(expression, 'nova.tests.unit.test_a.Case.test_it')
     assert not re.match(expression, 'nova.tests.unit.test_ab.Case.test_it')
 
@@ -76,7 +76,7 @@ def test_expressions_match_a_module_and_no_other():
 def _touched_by_the_series():
     return {
         path
-        for one in stack.make_commits(
+        for one in series.make_commits(
             git.Git(PROJECT.tree), PROJECT,
             git.Git(PROJECT.tree).commit('base'),
         )
@@ -87,12 +87,12 @@ def _touched_by_the_series():
 
 
 def test_every_module_that_the_series_touches_has_tests():
-    _, without = touched.tests(PROJECT.tree, _touched_by_the_series())
+    _, without = choose.tests(PROJECT.tree, _touched_by_the_series())
     assert without == []
 
 
 def test_every_name_in_the_list_is_there():
-    text = pathlib.Path(touched.__file__).with_name('nova_tests.toml')
+    text = pathlib.Path(choose.__file__).with_name('modules.toml')
     missing = []
     for suites in tomllib.loads(text.read_text()).values():
         for suite, names in suites.items():

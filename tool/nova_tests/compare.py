@@ -14,8 +14,8 @@ from tool import build
 from tool import console
 from tool.console import Problem
 from tool import git
-from tool import stack
-from tool import stestr
+from tool.nova_tests import stestr
+from tool import series
 from tool import worktree
 
 # How many tests are run, and their results kept, at a time: each round
@@ -85,7 +85,7 @@ def _run(layout, repo, what, commit, suite, only):
     :param what: how the commit is called
     :returns: status of each test that matches, by its id
     """
-    results = _Results(layout, stack.tree_of(repo, commit), suite)
+    results = _Results(layout, series.tree_of(repo, commit), suite)
     with worktree.at(layout, repo, f'upstream-{what}', commit) as tree:
         names = _listed(tree, suite, only)
         todo = [name for name in names if name not in results.done]

@@ -14,8 +14,8 @@ from tool import build
 from tool import console
 from tool.console import Problem
 from tool import git
-from tool import stestr
-from tool import touched
+from tool.nova_tests import choose
+from tool.nova_tests import stestr
 
 
 def _pytest(layout):
@@ -69,17 +69,17 @@ def _stestr(layout, suite):
     :raises Problem: if a module has no tests
     """
     paths = touched_paths(git.Git(layout.tree))
-    modules, without = touched.tests(layout.tree, paths)
+    modules, without = choose.tests(layout.tree, paths)
     if without:
         raise Problem(
             f'No unit tests are known for {", ".join(without)}: name them in '
-            'tool/nova_tests.toml.'
+            'tool/nova_tests/modules.toml.'
         )
     if not modules[suite]:
         return stestr.Outcome()
     return stestr.run(
         layout.tree, suite, f'{suite} tests of Nova',
-        regexes=touched.regexes(modules[suite]),
+        regexes=choose.regexes(modules[suite]),
     )
 
 

@@ -4,6 +4,8 @@
 
 import re
 
+from tool.checks.checked import Checked
+
 _SUBJECT = 50
 _BODY = 72
 
@@ -57,3 +59,15 @@ def repeated(messages):
     """Change-Ids that more than one of some commit messages have."""
     ids = [one for message in messages for one in change_ids(message)]
     return sorted({one for one in ids if ids.count(one) > 1})
+
+
+def check(checked: Checked) -> list[str]:
+    """Commit messages that Nova's reviewers would not take."""
+    found = [
+        f'patches/{name}: {text}'
+        for name, it in checked.patches()
+        for text in problems(it.message)
+    ]
+    for one in repeated(it.message for _, it in checked.patches()):
+        found.append(f'Change-Id {one} is in more than one patch')
+    return found

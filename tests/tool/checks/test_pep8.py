@@ -4,8 +4,8 @@
 
 import pytest
 
+from tool.checks import pep8
 from tool import git
-from tool import style
 
 GOOD = {
     'tox.ini': '[flake8]\nenable-extensions = H203\n',
@@ -35,7 +35,7 @@ def _problems(repo, tmp_path, path=None, text=None):
     if path:
         (repo.tree / path).write_text(text)
         repo('commit', '--quiet', '--all', '--message=Edit')
-    found = style.problems(repo, list(GOOD), tmp_path / '.git' / 'mypy')
+    found = pep8.problems(repo, list(GOOD), tmp_path / '.git' / 'mypy')
     assert repo.clean()
     return found
 

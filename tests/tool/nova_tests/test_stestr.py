@@ -4,8 +4,8 @@
 
 import pytest
 
-from tool import stestr
-from tool import touched
+from tool.nova_tests import choose
+from tool.nova_tests import stestr
 
 TESTS = '''
 import os
@@ -82,7 +82,7 @@ def nova(tmp_path):
 def _run(tree, *modules, **kwargs):
     names = [f'nova.tests.unit.virt.{name}' for name in modules]
     return stestr.run(
-        tree, 'unit', 'title', regexes=touched.regexes(names), **kwargs
+        tree, 'unit', 'title', regexes=choose.regexes(names), **kwargs
     )
 
 

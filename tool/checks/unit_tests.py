@@ -8,9 +8,9 @@ import os
 import pathlib
 import re
 
-from tool import blank
-from tool import stestr
-from tool import touched
+from tool.checks import whitespace
+from tool.nova_tests import choose
+from tool.nova_tests import stestr
 
 # Lines from which on a module's tests take minutes: of such a one only what
 # the commit touches is run.
@@ -77,13 +77,13 @@ def regexes(repo, commit, paths):
     """
     modules = [
         path for path in paths
-        if touched.suite_of(path) == 'unit'
+        if choose.suite_of(path) == 'unit'
         and (pathlib.Path(repo.tree) / path).is_file()
     ]
     found = []
     for path in modules:
         source = (pathlib.Path(repo.tree) / path).read_bytes()
-        name = touched.module(path)
+        name = choose.module(path)
         tests = {''}
         if source.count(b'\n') > _HUGE:
             diff = repo.raw(
@@ -91,7 +91,7 @@ def regexes(repo, commit, paths):
             )
             tests = _touched(source, {
                 at_new + offset + 1
-                for _, _, at_new, count in blank.groups(diff)
+                for _, _, at_new, count in whitespace.groups(diff)
                 for offset in range(max(count, 1))
             })
         # Decorators make several tests of one, with longer names.

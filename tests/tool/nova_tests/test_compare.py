@@ -9,8 +9,8 @@ import pytest
 from tests.tool import conftest
 from tool import build
 from tool.console import Problem
+from tool.nova_tests import compare
 from tool import refresh
-from tool import upstream
 
 CASES = '''import pathlib
 import unittest
@@ -58,7 +58,7 @@ def _series(tree, **cases):
 
 def test_a_series_without_regressions_passes(tests, capsys):
     _series(tests, good=True, bad=True, more=NEW)
-    assert upstream.run(tests.layout, ['unit']) == 0
+    assert compare.run(tests.layout, ['unit']) == 0
     said = capsys.readouterr().out
     assert 'mended: nova.tests.unit.test_cases.Cases.test_bad' in said
     assert 'gone: nova.tests.unit.test_cases.Cases.test_gone' in said
@@ -66,7 +66,7 @@ def test_a_series_without_regressions_passes(tests, capsys):
 
 def test_a_regression_is_named(tests, capsys):
     _series(tests, good=False, bad=False, more='')
-    assert upstream.run(tests.layout, ['unit']) == 1
+    assert compare.run(tests.layout, ['unit']) == 1
     said = capsys.readouterr().out
     assert 'regressions: nova.tests.unit.test_cases.Cases.test_good' in said
     assert 'failing on both: nova.tests.unit.test_cases.Cases.test_bad' in (
@@ -82,7 +82,7 @@ def test_a_test_that_passes_the_second_time_is_no_regression(
         f'or pathlib.Path({str(flag)!r}).touch()'
     )
     _series(tests, good=once, bad=False, more='')
-    assert upstream.run(tests.layout, ['unit']) == 0
+    assert compare.run(tests.layout, ['unit']) == 0
     assert 'unsteady: nova.tests.unit.test_cases.Cases.test_good' in (
         capsys.readouterr().out
     )
@@ -90,14 +90,14 @@ def test_a_test_that_passes_the_second_time_is_no_regression(
 
 def test_what_has_run_is_not_run_again(tests, capsys, monkeypatch):
     _series(tests, good=True, bad=False, more='')
-    upstream.run(tests.layout, ['unit'])
+    compare.run(tests.layout, ['unit'])
 
     def run(*args, **kwargs):
         raise AssertionError('it runs tests')
 
-    monkeypatch.setattr(upstream.stestr, 'run', run)
+    monkeypatch.setattr(compare.stestr, 'run', run)
     capsys.readouterr()
-    assert upstream.run(tests.layout, ['unit']) == 0
+    assert compare.run(tests.layout, ['unit']) == 0
     said = capsys.readouterr().out
     assert 'base: 3 have run before' in said
     assert 'patched: 2 have run before' in said
@@ -106,8 +106,8 @@ def test_what_has_run_is_not_run_again(tests, capsys, monkeypatch):
 def test_an_interrupted_run_goes_on_where_it_was(
         tests, capsys, monkeypatch):
     _series(tests, good=True, bad=False, more='')
-    monkeypatch.setitem(upstream._ROUND, 'unit', 1)
-    run = upstream.stestr.run
+    monkeypatch.setitem(compare._ROUND, 'unit', 1)
+    run = compare.stestr.run
     calls = []
 
     def interrupted(*args, **kwargs):
@@ -116,48 +116,48 @@ def test_an_interrupted_run_goes_on_where_it_was(
             raise KeyboardInterrupt
         return run(*args, **kwargs)
 
-    monkeypatch.setattr(upstream.stestr, 'run', interrupted)
+    monkeypatch.setattr(compare.stestr, 'run', interrupted)
     with pytest.raises(KeyboardInterrupt):
-        upstream.run(tests.layout, ['unit'])
+        compare.run(tests.layout, ['unit'])
     assert not list(tests.layout.build.glob('upstream-*/'))
     capsys.readouterr()
-    assert upstream.run(tests.layout, ['unit']) == 0
+    assert compare.run(tests.layout, ['unit']) == 0
     assert 'base: 2 have run before' in capsys.readouterr().out
     assert len(calls) == 3 + 1 + 2
 
 
 def test_other_packages_make_results_of_their_own(tests, capsys):
     _series(tests, good=True, bad=False, more='')
-    upstream.run(tests.layout, ['unit'])
+    compare.run(tests.layout, ['unit'])
     (tests.layout.root / 'constraints.txt').write_text('a==2\n')
     capsys.readouterr()
-    upstream.run(tests.layout, ['unit'])
+    compare.run(tests.layout, ['unit'])
     assert 'have run before' not in capsys.readouterr().out
 
 
 def test_tests_can_be_chosen(tests, capsys):
     _series(tests, good=False, bad=False, more='')
-    assert upstream.run(tests.layout, ['unit'], 'test_bad') == 0
+    assert compare.run(tests.layout, ['unit'], 'test_bad') == 0
     with pytest.raises(Problem, match='No test matches'):
-        upstream.run(tests.layout, ['unit'], 'nothing_like_it')
+        compare.run(tests.layout, ['unit'], 'nothing_like_it')
 
 
 def test_a_test_without_a_result_is_lost(tests):
-    results = upstream._Results(tests.layout, 'tree', 'unit')
-    outcome = upstream.stestr.Outcome(status={'a.b(v2)': 'passed'})
+    results = compare._Results(tests.layout, 'tree', 'unit')
+    outcome = compare.stestr.Outcome(status={'a.b(v2)': 'passed'})
     results.add(['a.b', 'a.c'], outcome)
-    again = upstream._Results(tests.layout, 'tree', 'unit')
+    again = compare._Results(tests.layout, 'tree', 'unit')
     assert again.status == {'a.b(v2)': 'passed', 'a.c': 'lost'}
     assert again.done == {'a.b', 'a.c'}
-    found = upstream.compare({'a.c': 'passed'}, again.status)
+    found = compare.compare({'a.c': 'passed'}, again.status)
     assert found['regressions'] == ['a.c']
     assert found['new'] == ['a.b(v2)']
 
 
 def test_a_record_is_kept_whole_or_not_at_all(tests):
-    results = upstream._Results(tests.layout, 'tree', 'unit')
+    results = compare._Results(tests.layout, 'tree', 'unit')
     (results.home / '0000.new').write_text('{"tests": [')
-    outcome = upstream.stestr.Outcome(status={'a.b': 'passed'})
+    outcome = compare.stestr.Outcome(status={'a.b': 'passed'})
     results.add(['a.b'], outcome)
     record, = results.home.glob('*.json')
     assert json.loads(record.read_text())['tests'] == ['a.b']

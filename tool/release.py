@@ -10,6 +10,7 @@ import re
 import subprocess
 import sys
 import tempfile
+import tomllib
 
 from tool import console
 from tool.console import Problem
@@ -52,6 +53,26 @@ def read(layout):
             '"nova==34.0.0 --hash=sha256:...".'
         )
     return Base(*pin.groups())
+
+
+@dataclasses.dataclass(frozen=True)
+class Facts:
+    """What a release says of itself, and the series counts on from.
+
+    :ivar microversion: the highest of its API, such as "2.104"
+    :ivar service_version: that of its services
+    """
+
+    microversion: str
+    service_version: int
+
+
+def facts(layout):
+    """What is known of the release.
+
+    :returns: the Facts
+    """
+    return Facts(**tomllib.loads((layout.release / 'facts.toml').read_text()))
 
 
 def _hash_of(file):

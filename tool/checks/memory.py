@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""Remembers which commits have passed a check, by what they hold.
+
+A result counts again only for the same trees of the commit and its parent,
+checked by the same code with the same packages. Failures are not kept.
+"""
+
+import hashlib
+import pathlib
+import platform
+
+from tool import git
+from tool.layout import Layout
+
+_CHECKERS = ('checks', 'nova_tests')
+
+
+def _digest_of_checkers(layout: Layout) -> bytes:
+    """A digest of the code that checks, and of the packages it uses."""
+    digest = hashlib.sha256(platform.python_version().encode())
+    home = pathlib.Path(__file__).parents[1]
+    for name in _CHECKERS:
+        for file in sorted((home / name).rglob('*.py')):
+            digest.update(file.read_bytes())
+    digest.update((layout.root / 'constraints.txt').read_bytes())
+    return digest.digest()
+
+
+class Memory:
+    """What a check has found good.
+
+    :param name: of the check
+    """
+
+    def __init__(self, layout: Layout, name: str):
+        self._home = layout.cache / 'checks' / name
+        self._checkers = _digest_of_checkers(layout)
+
+    def _file(self, repo: git.Git, commit: str) -> pathlib.Path:
+        trees = repo(
+            'rev-parse', f'{commit}^{{tree}}', f'{commit}^^{{tree}}')
+        key = hashlib.sha256(self._checkers + trees.encode()).hexdigest()
+        return self._home / key
+
+    def knows(self, repo: git.Git, commit: str) -> bool:
+        """Whether a commit with this content has passed before."""
+        return self._file(repo, commit).exists()
+
+    def keep(self, repo: git.Git, commit: str) -> None:
+        """Note that a commit has passed."""
+        self._home.mkdir(parents=True, exist_ok=True)
+        self._file(repo, commit).touch()
