@@ -16,6 +16,7 @@ from tool.console import Problem
 from tool import git
 from tool.nova_tests import stestr
 from tool import series
+from tool import tree
 from tool import worktree
 
 # How many tests are run, and their results kept, at a time: each round
@@ -86,15 +87,15 @@ def _run(layout, repo, what, commit, suite, only):
     :returns: status of each test that matches, by its id
     """
     results = _Results(layout, series.tree_of(repo, commit), suite)
-    with worktree.at(layout, repo, f'upstream-{what}', commit) as tree:
-        names = _listed(tree, suite, only)
+    with worktree.at(layout, repo, f'upstream-{what}', commit) as checkout:
+        names = _listed(checkout, suite, only)
         todo = [name for name in names if name not in results.done]
         if len(todo) < len(names):
             console.line(f'{what}: {len(names) - len(todo)} have run before')
         while todo:
             tests, todo = todo[:_ROUND[suite]], todo[_ROUND[suite]:]
             outcome = stestr.run(
-                tree.tree, suite, f'{what}, {suite}', only=tests,
+                checkout.tree, suite, f'{what}, {suite}', only=tests,
                 total=len(tests),
             )
             if outcome.died:
@@ -118,9 +119,9 @@ def _steady(layout, repo, commit, suite, names):
     """Those of some failures of a commit that fail a second time too."""
     if not names:
         return []
-    with worktree.at(layout, repo, 'upstream-again', commit) as tree:
+    with worktree.at(layout, repo, 'upstream-again', commit) as checkout:
         outcome = stestr.run(
-            tree.tree, suite, 'once more', total=len(names),
+            checkout.tree, suite, 'once more', total=len(names),
             regexes=[f'^{re.escape(name)}$' for name in names],
         )
     return [name for name in names if _bad(outcome.status.get(name, _LOST))]
@@ -185,7 +186,7 @@ def run(layout, suites, only=''):
     build.build(layout)
     repo = git.Git(layout.tree)
     commits = {
-        'base': repo.commit('base'), 'patched': repo.commit(build.BUILT)
+        'base': repo.commit('base'), 'patched': repo.commit(tree.BUILT)
     }
     results, differences = {}, {}
     for suite in suites:
