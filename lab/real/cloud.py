@@ -3,7 +3,6 @@
 """The real cloud as the scenarios see it, from on its controller."""
 
 from collections import abc
-import contextlib
 import functools
 import hashlib
 import pathlib
@@ -34,6 +33,9 @@ libvirt.registerErrorHandler(lambda context, error: None, None)
 
 _ANSWER = 10
 """Seconds that a guest may take to answer on its console."""
+
+_PAUSE = 0.01
+"""Seconds between two looks at a console."""
 
 _UEFI_GUEST = """\
 <domain type="qemu">
@@ -80,7 +82,7 @@ class RealCloud(cloud.Cloud):
 
     def _has_uefi(self, host: str) -> bool:
         """Whether the libvirt of a host starts guests with UEFI."""
-        with contextlib.closing(self.hypervisor(host)) as hypervisor:
+        with self._lab.hypervisor(host) as hypervisor:
             try:
                 hypervisor.domainXMLToNative('qemu-argv', _UEFI_GUEST, 0)
             except libvirt.libvirtError:
@@ -174,31 +176,25 @@ class RealCloud(cloud.Cloud):
         finally:
             engine.dispose()
 
-    def hypervisor(self, host: str) -> libvirt.virConnect:
-        """A new connection to the libvirt of a host."""
-        return libvirt.open(
-            f'qemu+tcp://{topology.host(host).address}/system')
-
     def guest(self, host: str, server_id: str) -> cloud.Guest | None:
-        hypervisor = self.hypervisor(host)
-        try:
-            domain = hypervisor.lookupByUUIDString(server_id)
-            description = etree.fromstring(domain.XMLDesc(0))
-            # The name of an image in RBD begins with the id of the server.
-            paths = description.xpath(
-                'devices/disk[@device="disk"]/source/@file | '
-                'devices/disk[@device="disk"]/source/@name')
-            return cloud.Guest(
-                bool(domain.isActive()),
-                tuple(pathlib.PurePath(path).name.removeprefix(
-                    f'{server_id}_') for path in paths),
-                description.find('os/nvram') is not None)
-        except libvirt.libvirtError as exc:
-            if exc.get_error_code() != libvirt.VIR_ERR_NO_DOMAIN:
-                raise
-            return None
-        finally:
-            hypervisor.close()
+        with self._lab.hypervisor(host) as hypervisor:
+            try:
+                domain = hypervisor.lookupByUUIDString(server_id)
+                description = etree.fromstring(domain.XMLDesc(0))
+                active = bool(domain.isActive())
+            except libvirt.libvirtError as exc:
+                if exc.get_error_code() != libvirt.VIR_ERR_NO_DOMAIN:
+                    raise
+                return None
+        # The name of an image in RBD begins with the id of the server.
+        paths = description.xpath(
+            'devices/disk[@device="disk"]/source/@file | '
+            'devices/disk[@device="disk"]/source/@name')
+        return cloud.Guest(
+            active,
+            tuple(pathlib.PurePath(path).name.removeprefix(
+                f'{server_id}_') for path in paths),
+            description.find('os/nvram') is not None)
 
     def files(self, host: str, server_id: str) -> set[str]:
         directory = self._lab.server_directory(host, server_id)
@@ -258,24 +254,31 @@ class RealCloud(cloud.Cloud):
 
     def type(self, server_id: str, line: str, until: str) -> str:
         host = self.connect().compute.get_server(server_id).compute_host
-        hypervisor = self.hypervisor(host)
-        try:
-            stream = hypervisor.newStream()
+        typed = f'{line}\n'.encode()
+        heard = b''
+        end = time.monotonic() + _ANSWER
+        with self._lab.hypervisor(host) as hypervisor:
+            # A guest that is silent would block a read for ever.
+            stream = hypervisor.newStream(libvirt.VIR_STREAM_NONBLOCK)
             hypervisor.lookupByUUIDString(server_id).openConsole(
                 None, stream, libvirt.VIR_DOMAIN_CONSOLE_FORCE)
-            # QEMU takes some time to see that somebody listens. It reads
-            # nothing until then, nor when they are gone again.
-            stream.recv(1)
-            stream.send(f'{line}\n'.encode())
-            heard = b''
-            end = time.monotonic() + _ANSWER
             while (until.encode() not in heard.rpartition(b'\n')[0]
                     and time.monotonic() < end):
-                heard += stream.recv(4096)
+                read = stream.recv(4096)
+                if isinstance(read, int):
+                    # There is nothing to read.
+                    time.sleep(_PAUSE)
+                    continue
+                if not read:
+                    # The guest is gone.
+                    break
+                heard += read
+                # QEMU takes some time to see that somebody listens, and
+                # reads nothing until then.
+                if typed:
+                    typed = typed[max(0, stream.send(typed)):]
             stream.finish()
-            return heard.decode(errors='replace')
-        finally:
-            hypervisor.close()
+        return heard.decode(errors='replace')
 
     def copy_image(self, image: str, **properties: str) -> str:
         images: Any = self.connect('member').image

@@ -240,15 +240,11 @@ class RealFaults(faults.Faults):
         if copying == 'disks':
             self._need(Need.LOCAL_DISKS)
         host = self._seen.connect().compute.get_server(server_id).compute_host
-        hypervisor = self._seen.hypervisor(host)
-        try:
-            with _Held(
-                hypervisor.lookupByUUIDString(server_id),
-                {'memory': 'memory', 'disks': 'disk'}[copying],
-            ) as held:
-                yield held
-        finally:
-            hypervisor.close()
+        with self._lab.hypervisor(host) as hypervisor, _Held(
+            hypervisor.lookupByUUIDString(server_id),
+            {'memory': 'memory', 'disks': 'disk'}[copying],
+        ) as held:
+            yield held
 
     @contextlib.contextmanager
     def migration_fails(self, server_id: str) -> abc.Iterator[None]:

@@ -11,8 +11,8 @@ import shlex
 import subprocess
 import sys
 from typing import Self
+from typing import TYPE_CHECKING
 
-import libvirt
 from openstack import connection
 
 from lab.real import layout
@@ -22,6 +22,9 @@ from lab.real import settings as lab_settings
 from lab.real.supervisor import Supervisor
 from lab.real import topology
 from tool import console
+
+if TYPE_CHECKING:
+    import libvirt
 
 REGION = 'lab'
 
@@ -85,11 +88,14 @@ class Lab:
 
     def hypervisor(
         self, host: str
-    ) -> contextlib.AbstractContextManager[libvirt.virConnect]:
+    ) -> 'contextlib.AbstractContextManager[libvirt.virConnect]':
         """A connection to the libvirt of a host, closed at the end.
 
         :raises libvirt.libvirtError: if it cannot be reached
         """
+        # Only the environment of the lab has it, and only this needs it.
+        import libvirt
+
         return contextlib.closing(libvirt.open(
             f'qemu+tcp://{topology.host(host).address}/system'))
 

@@ -12,6 +12,7 @@ import sqlite3
 import subprocess
 import sys
 import types
+from unittest import mock
 
 import pytest
 
@@ -213,9 +214,6 @@ class Hypervisor:
                 raise Error(f'it refuses {words}')
         return 'qemu-system-x86_64'
 
-    def close(self):
-        pass
-
 
 @pytest.fixture
 def seen(real, lab, monkeypatch):
@@ -224,8 +222,9 @@ def seen(real, lab, monkeypatch):
         found = real.RealCloud(
             Lab(lab.where, settings.draw(None, shared, list(extras))))
         last = found.hosts()[-1]
-        monkeypatch.setattr(found, 'hypervisor', lambda host: Hypervisor(
-            refuses if host == last else []))
+        monkeypatch.setattr(
+            Lab, 'hypervisor', lambda self, host: contextlib.nullcontext(
+                Hypervisor(refuses if host == last else [])))
         return found
     return seen
 
@@ -293,3 +292,67 @@ def test_cells_that_have_a_record(real, lab, cell1, cell2, records):
             fill(lab, name, 'INSERT INTO instances VALUES '
                  f"('{SERVER}', {hidden}, {deleted})")
     assert real.RealCloud(lab).records(SERVER) == records
+
+
+class Stream:
+    """As much of a libvirt.virStream as a console needs.
+
+    :param heard: what can be read, None where there is nothing yet
+    """
+
+    def __init__(self, *heard):
+        self._heard = list(heard)
+        self.sent = b''
+
+    def recv(self, count):
+        found = self._heard.pop(0) if self._heard else None
+        return -2 if found is None else found
+
+    def send(self, data):
+        self.sent += data[:3]
+        return len(data[:3])
+
+    def finish(self):
+        pass
+
+
+@pytest.fixture
+def entered(seen, monkeypatch):
+    """Type a line on a console, which is the stream that is given."""
+    def entered(stream):
+        found = seen()
+        monkeypatch.setattr(
+            sys.modules['libvirt'], 'VIR_STREAM_NONBLOCK', 1, raising=False)
+        monkeypatch.setattr(
+            sys.modules['libvirt'], 'VIR_DOMAIN_CONSOLE_FORCE', 1,
+            raising=False)
+        hypervisor = mock.Mock(spec=['newStream', 'lookupByUUIDString'])
+        hypervisor.newStream.return_value = stream
+        monkeypatch.setattr(
+            Lab, 'hypervisor',
+            lambda self, host: contextlib.nullcontext(hypervisor))
+        server = types.SimpleNamespace(compute_host='node1')
+        compute = types.SimpleNamespace(get_server=lambda server_id: server)
+        monkeypatch.setattr(
+            found, 'connect', lambda: types.SimpleNamespace(compute=compute))
+        heard = found.type(SERVER, 'tell x', 'told')
+        hypervisor.newStream.assert_called_once_with(1)
+        return heard
+    return entered
+
+
+def test_a_guest_is_typed_to_once_it_listens(entered):
+    stream = Stream(
+        None, b'tick\n', None, b'tick\n', b'tick\n', b'told 3', b'\nmore')
+    assert entered(stream) == 'tick\ntick\ntick\ntold 3\nmore'
+    assert stream.sent == b'tell x\n'
+
+
+def test_a_silent_guest_is_not_waited_for_long(entered, real, monkeypatch):
+    monkeypatch.setattr(real, '_ANSWER', 0.05)
+    stream = Stream(b'tick\n')
+    assert entered(stream) == 'tick\n'
+
+
+def test_a_guest_that_ends_is_not_waited_for(entered):
+    assert entered(Stream(b'tick\n', b'')) == 'tick\n'
