@@ -1,4 +1,6 @@
 #!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+
 # udhcpc calls this when the state of the lease has changed.
 # shellcheck disable=SC2154  # udhcpc sets these variables.
 [ "$1" = bound ] || exit 0

@@ -27,6 +27,7 @@ whole, it is asked for again.
 from collections import abc
 import dataclasses
 import re
+from typing import Any
 import uuid
 
 from lab import cloud as cloud_api
@@ -78,7 +79,7 @@ def parse(text: str, word: str) -> State | None:
         return None
     facts = ''.join(f'{line}\n' for line in answer)
 
-    def find(pattern: str) -> list[abc.Sequence[str]]:
+    def find(pattern: str) -> list[Any]:
         return re.findall(rf'^{pattern}$', facts, re.MULTILINE)
 
     ((image, boot),) = find(r'image (\S+) boot (\S+)')

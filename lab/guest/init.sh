@@ -1,4 +1,6 @@
 #!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+
 # Everything that the guest does. All its lines on the console begin with
 # 'lab: ' and the length of what follows, because a console that nobody reads
 # can lose or repeat characters. It takes 'tell WORD', 'mark TEXT' and
