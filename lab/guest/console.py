@@ -169,7 +169,7 @@ def check_runs_on(
 ) -> None:
     """Check that a guest has not booted since, and has lost none of its data.
 
-    :param before: what it told then
+    :param before: what it reported then
     :raises lab.needs.Lacking: if the cloud has no real guests
     :raises lab.words.expect.Unexpected: if it has booted since, or has other
         disks or markers

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 
-"""Guest images whose guests report on their disks on the console.
+"""Images of guests that report on their disks on the console.
 
 Built from Debian's cloud kernel, busybox and GRUB, without root and without
 installing anything. The guest has no root file system: kernel and ramdisk
-are all of it, so that it is up within seconds without KVM.
+are all there is, so that it is up within seconds without KVM.
 
 The layout of a disk::
 
@@ -50,7 +50,7 @@ _PACKAGES = [
     _GRUB_UEFI,
     # It makes a file system and puts files there without mounting it.
     'mtools',
-    # grub-mkimage, and the library of it that not every system has.
+    # grub-mkimage, and a library of it that not every system has.
     'grub-common',
     'libdevmapper1.02.1',
 ]
@@ -144,7 +144,7 @@ class Images:
 
 
 def build(directory: pathlib.Path) -> Images:
-    """Build the images, unless they have been built of the same things.
+    """Build the images, unless they were built from the same sources.
 
     :param directory: where they are to be, and nothing else
     :raises CannotBuild: if a package or a tool is missing
@@ -188,7 +188,7 @@ def _locked(path: pathlib.Path) -> abc.Iterator[None]:
 
 
 def _recipe(images: pathlib.Path) -> str | None:
-    """What the images in a directory were made of, if there are any."""
+    """What the images in a directory were made from, if there are any."""
     try:
         return (images / 'recipe').read_text()
     except FileNotFoundError:
@@ -224,7 +224,7 @@ def _run(
 
 
 def _packages() -> dict[str, str]:
-    """The packages to build of, with the versions that apt would take."""
+    """The packages to build from, with the versions that apt would take."""
     # Each version is a paragraph, and the first is the one to take.
     shown = _run(
         ['apt-cache', 'show', '--no-all-versions', *_PACKAGES],

@@ -123,7 +123,7 @@ def add(
         'smoke', help='start a lab, move a rescued server, end the lab',
         description='Boots the guest images, starts a lab, runs the '
         'scenario of a rescued server that moves, ends the lab, and checks '
-        'that nothing of it is left.')
+        'that nothing is left.')
     _add_variants(command)
     _calls(command, 'smoke', installs=True)
 

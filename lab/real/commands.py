@@ -78,7 +78,7 @@ def _need_lab(args: argparse.Namespace) -> Lab:
 
 
 def need_whole_lab(args: argparse.Namespace) -> Lab:
-    """The lab, if all of it has come up.
+    """The lab, if it has come up whole.
 
     :raises tool.console.Problem: if it has not
     """
@@ -279,7 +279,7 @@ def bench(args: argparse.Namespace) -> int:
 def smoke(args: argparse.Namespace) -> int:
     """Start a lab, move a rescued server, end the lab.
 
-    :raises tool.console.Problem: if a part of it fails, or something is left
+    :raises tool.console.Problem: if a step fails, or something is left
     """
     preflight.need_root()
     subprocess.run(
@@ -297,6 +297,6 @@ def smoke(args: argparse.Namespace) -> int:
     finally:
         with _locked(where), console.step('end the lab'):
             _end(where)
-    with console.step('check that nothing of it is left'):
+    with console.step('check that nothing is left'):
         preflight.check_nothing_left(where, interfaces)
     return code

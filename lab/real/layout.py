@@ -85,7 +85,7 @@ class Layout:
         return self.root / '.lock'
 
     def host(self, name: str) -> pathlib.Path:
-        """The files of a host, seen from outside of it."""
+        """The files of a host, outside of its mount namespace."""
         return self.lab / 'hosts' / name
 
     def service(self, name: str) -> pathlib.Path:

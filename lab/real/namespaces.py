@@ -3,7 +3,7 @@
 """The namespaces that the lab lives in, and how to get into them.
 
 `start` makes a process namespace whose first process makes the hosts and then
-becomes the supervisor. Nothing of it outlives that process.
+becomes the supervisor. Nothing outlives that process.
 """
 
 from collections import abc

@@ -78,8 +78,8 @@ class Log:
 
     def _parse(self, text: bytes, arrival: float) -> abc.Iterator[Tick]:
         whole, newline, self._open = text.rpartition(b'\n')
-        told = (whole + newline).decode(errors='replace')
-        for line in filter(None, map(_LINE.fullmatch, guests.lines(told))):
+        lines = guests.lines((whole + newline).decode(errors='replace'))
+        for line in filter(None, map(_LINE.fullmatch, lines)):
             if line[3] is None:
                 self._image, self._boot = line[1], line[2]
             else:
