@@ -6,8 +6,8 @@ import argparse
 import contextlib
 
 from lab import runner
+from lab.words import client
 from lab.words.scene import Scene
-from lab.words import server as servers
 from lab.words import steps
 from tool import console
 
@@ -26,13 +26,13 @@ def _play(scene: Scene) -> None:
     server = scene.boot(source, called='web')
     server.rescue()
 
-    console.line(f'Without the series (microversion {servers.RELEASED}):')
+    console.line(f'Without the series (microversion {client.RELEASED}):')
     with scene.refused(f'live-migrate web to {destination}', 409, 'rescued'):
-        server.ask_live_migration(destination, servers.RELEASED)
+        server.ask_live_migration(destination, client.RELEASED)
     server.check_unmoved(source)
 
     console.line(
-        f'With the series (microversion {servers.LIVE_MIGRATE_RESCUED}), '
+        f'With the series (microversion {client.LIVE_MIGRATE_RESCUED}), '
         f'while libvirt of {destination} dies halfway:')
     with server.live_migrating(destination):
         server.check_busy('migrating')

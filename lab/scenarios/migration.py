@@ -4,9 +4,9 @@
 
 from lab.needs import Need
 from lab.scenarios import scenario
+from lab.words import client
 from lab.words import expect
 from lab.words.scene import Scene
-from lab.words import server as servers
 
 
 @scenario(capability=20, needs={Need.GUESTS})
@@ -16,7 +16,7 @@ def live_migrate(scene: Scene) -> None:
     server = scene.boot(source)
     server.check_boots()
 
-    server.live_migrate(destination, servers.RELEASED)
+    server.live_migrate(destination, client.RELEASED)
     server.check_lives_on(destination)
     server.check_guest_runs_on()
 

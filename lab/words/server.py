@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 
-"""A server, and what its owner and the operator do with it.
+"""A server, what its owner and the operator do with it, and what must hold.
 
-Only through the REST API. openstacksdk picks a microversion by itself for
-some calls; where the microversion is the point the call is made here.
+Each verb is a step, but for those of lab.words.client.
 """
 
 from __future__ import annotations
@@ -13,17 +12,14 @@ import contextlib
 import copy
 import dataclasses
 import string
-from typing import Any
 from typing import Literal
 from typing import TYPE_CHECKING
-
-from openstack.compute.v2 import server as sdk_server
-from openstack import exceptions
 
 from lab import cloud as cloud_api
 from lab import faults
 from lab.guest import console as guests
 from lab.needs import Need
+from lab.words import client
 from lab.words import expect
 from lab.words import footprint
 from lab.words import steps
@@ -34,12 +30,6 @@ if TYPE_CHECKING:
 NAME = 'demo'
 """The name of the servers that scenarios boot."""
 
-RELEASED = '2.104'
-"""The latest microversion of the release that the series stands on."""
-
-LIVE_MIGRATE_RESCUED = '2.105'
-"""The first microversion that live-migrates rescued servers."""
-
 ROOT = 'root'
 """The volume that a server boots from."""
 
@@ -48,12 +38,6 @@ DATA = 'data'
 
 Copied = Literal['files', 'disks', 'memory']
 """What is being copied when a live migration is held."""
-
-
-def _show(seen: sdk_server.Server) -> str:
-    """How a server is, for a message."""
-    fault = f', {seen.fault["message"]}' if seen.fault else ''
-    return f'{seen.status} with task {seen.task_state}{fault}'
 
 
 class Move:
@@ -101,7 +85,7 @@ class Move:
         expect.note_done('break off')
 
 
-class Server:
+class Server(client.Client):
     """A server of the project, on a host of the cloud's choice.
 
     :param called: what steps call it
@@ -111,21 +95,17 @@ class Server:
     def __init__(
         self, scene: Scene, server_id: str, called: str, booted: str = 'disk'
     ):
-        self.id = server_id
-        self.cloud = scene.cloud
+        super().__init__(scene.cloud, server_id)
         self.teller = scene.teller
         #: the status that it has when it is busy with nothing
         self.status = 'ACTIVE'
         self._called = called
         self._booted = booted
-        self._admin = scene.cloud.connect('admin')
-        self._owner = scene.cloud.connect('member')
         #: what it must have, now and when it is not in rescue
         self.footprint: footprint.Footprint
         self.own: footprint.Footprint
         #: the cell that it was booted in
         self.cell = ''
-        self._earlier_migrations = 0
         #: markers that each disk must have, the earliest first, by its file,
         #: and those that UEFI must have
         self._markers: dict[str, list[str]] = {}
@@ -148,107 +128,10 @@ class Server:
         return {'RESCUE': 'in rescue', 'SHUTOFF': 'off'}.get(
             self.status, self.status.lower())
 
-    # What the API shows.
-
-    def look(self) -> sdk_server.Server:
-        """The server as the operator sees it now."""
-        return self._admin.compute.get_server(self.id)
-
-    def host(self) -> str:
-        return self.look().compute_host
-
-    def volumes(self) -> dict[str, list[str]]:
-        """The hosts that each of its volumes is attached on, by its id."""
-        return {
-            attached.id: [
-                attachment['host_name'] for attachment in
-                self._admin.block_storage.get_volume(attached.id).attachments]
-            for attached in self.look().attached_volumes}
-
-    def allocations(
-        self, consumer: str | None = None
-    ) -> dict[str, dict[str, int]]:
-        """What Placement has the server use, by name of the host.
-
-        :param consumer: the uuid of a migration, for what that holds instead
-        """
-        placement = self._admin.placement
-        response = placement.get(f'/allocations/{consumer or self.id}')
-        exceptions.raise_from_response(response)
-        used = {}
-        for provider, held in response.json()['allocations'].items():
-            response = placement.get(f'/resource_providers/{provider}')
-            exceptions.raise_from_response(response)
-            used[response.json()['name']] = held['resources']
-        return used
-
-    def kept(self) -> dict[str, dict[str, int]]:
-        """What Placement keeps for its return, by name of the host.
-
-        That is of its last cold migration or resize.
-        """
-        migrations = [*self.migrations('migration'),
-                      *self.migrations('resize')]
-        return self.allocations(migrations[0]['uuid']) if migrations else {}
-
-    def migrations(
-        self, kind: str = 'live-migration'
-    ) -> list[dict[str, Any]]:
-        """All migrations of the server, of one kind, the latest first."""
-        response = self._admin.compute.get(
-            '/os-migrations', microversion=RELEASED,
-            params={'instance_uuid': self.id, 'migration_type': kind})
-        exceptions.raise_from_response(response)
-        return sorted(
-            response.json()['migrations'],
-            key=lambda migration: migration['id'], reverse=True)
-
-    def migration(self) -> dict[str, Any]:
-        """The live migration last asked for."""
-        found = self.migrations()
-        if len(found) == self._earlier_migrations:
-            return {'status': 'not begun'}
-        return found[0]
-
-    def _actions(self) -> dict[str, dict[str, Any]]:
-        """The recorded actions by name, each with its events; latest wins."""
-        path = f'/servers/{self.id}/os-instance-actions'
-        found = {}
-        response = self._admin.compute.get(path, microversion=RELEASED)
-        exceptions.raise_from_response(response)
-        for action in reversed(response.json()['instanceActions']):
-            response = self._admin.compute.get(
-                f'{path}/{action["request_id"]}', microversion=RELEASED)
-            exceptions.raise_from_response(response)
-            found[action['action']] = response.json()['instanceAction']
-        return found
-
-    # What is asked of the API, without a step of its own.
-
-    def act(
-        self, body: dict[str, Any], microversion: str = RELEASED,
-        as_admin: bool = False,
-    ) -> None:
-        """Ask for an action.
-
-        :raises openstack.exceptions.HttpException: if it is refused
-        """
-        connection = self._admin if as_admin else self._owner
-        exceptions.raise_from_response(connection.compute.post(
-            f'/servers/{self.id}/action', json=body,
-            microversion=microversion))
-        expect.note_done(', '.join(body))
-
-    def ask_live_migration(
-        self, host: str | None = None,
-        microversion: str = LIVE_MIGRATE_RESCUED,
-    ) -> None:
-        """Ask for a live migration, to the scheduler's choice if no host."""
-        earlier = len(self.migrations())
-        self.act(
-            {'os-migrateLive': {'host': host, 'block_migration': 'auto'}},
-            microversion, as_admin=True)
-        self._earlier_migrations = earlier
+    def _come_to(self, status: str) -> None:
+        """Wait for a status, and expect that one from now on."""
+        self.wait_for_status(status)
+        self.status = status
 
     def ask_migration(self, host: str) -> None:
         """Ask for a cold migration. What it has is kept for its return."""
@@ -267,63 +150,6 @@ class Server:
     def arrive(self) -> None:
         """Wait until its cold migration or resize can be confirmed."""
         self._come_to('VERIFY_RESIZE')
-
-    def delete_migration(self) -> None:
-        """Ask to abort the live migration that is running."""
-        exceptions.raise_from_response(self._admin.compute.delete(
-            f'/servers/{self.id}/migrations/{self.migrations()[0]["id"]}',
-            microversion=RELEASED))
-        expect.note_done('abort')
-
-    def complete_migration(self) -> None:
-        """Ask to force the live migration that is running to complete."""
-        exceptions.raise_from_response(self._admin.compute.post(
-            f'/servers/{self.id}/migrations/{self.migrations()[0]["id"]}'
-            '/action',
-            json={'force_complete': None}, microversion=RELEASED))
-        expect.note_done('force_complete')
-
-    def wait_for_status(self, status: str) -> sdk_server.Server:
-        """Wait until the server has a status and is busy with nothing.
-
-        :raises lab.words.expect.Unexpected: if it goes to ERROR, or time is
-            up
-        """
-        return expect.wait_for(
-            f'server with status {status}', self.look,
-            lambda seen: seen.status == status and seen.task_state is None,
-            lambda seen: seen.status == 'ERROR' != status, _show)
-
-    def _come_to(self, status: str) -> None:
-        """Wait for a status, and expect that one from now on."""
-        self.wait_for_status(status)
-        self.status = status
-
-    def check_migration_is(self, *statuses: str) -> dict[str, Any]:
-        """Wait until the live migration last asked for has such a status.
-
-        :raises lab.words.expect.Unexpected: if it ends with another, or time
-            is up
-        """
-        over = {'completed', 'failed', 'error', 'cancelled'}
-        return expect.wait_for(
-            f'migration with status {" or ".join(statuses)}', self.migration,
-            lambda seen: seen['status'] in statuses,
-            lambda seen: seen['status'] in over,
-            lambda seen: seen['status'])
-
-    def wait_for_event(self, action: str, event: str) -> dict[str, Any]:
-        """Wait until an event of an action has ended, and return it."""
-
-        def look() -> dict[str, Any]:
-            events = self._actions()[action]['events']
-            return next(
-                (seen for seen in events if seen['event'] == event),
-                {'result': None})
-
-        return expect.wait_for(
-            f'end of the event {event}', look,
-            lambda seen: seen['result'] is not None)
 
     def settle(self) -> None:
         """Wait until its guest is up, if the cloud has real guests.
@@ -398,7 +224,7 @@ class Server:
     @steps.action('live-migrate {self} to {host}')
     def live_migrate(
         self, host: str | None = None,
-        microversion: str = LIVE_MIGRATE_RESCUED,
+        microversion: str = client.LIVE_MIGRATE_RESCUED,
     ) -> None:
         """Live-migrate it, and wait. In rescue, it is so all the time."""
         self.settle()

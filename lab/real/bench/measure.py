@@ -34,6 +34,7 @@ from lab.real.lab import Lab
 from lab.real import namespaces
 from lab.real.services import nova
 from lab.real import topology
+from lab.words import client
 from lab.words import expect
 from lab.words import scene as scenes
 from lab.words import server as servers
@@ -250,7 +251,7 @@ class _Bench:
         # Nova makes every ten seconds only: waiting is quicker.
         self.wait_for_boot('disk', begun)
         moved = time.monotonic()
-        self._migrate(destination, servers.RELEASED, 'ACTIVE')
+        self._migrate(destination, client.RELEASED, 'ACTIVE')
         wall = time.monotonic() - moved
         active = self._watcher.since(moved - 2 * ticks.INTERVAL)
         self._server.rescue()
@@ -272,7 +273,7 @@ class _Bench:
         def migrate() -> float:
             begun = time.monotonic()
             self._migrate(
-                destination, servers.LIVE_MIGRATE_RESCUED, 'RESCUE')
+                destination, client.LIVE_MIGRATE_RESCUED, 'RESCUE')
             return time.monotonic() - begun
 
         measured = self._measure(migrate)

@@ -1,0 +1,190 @@
+# SPDX-License-Identifier: Apache-2.0
+
+"""A server as the REST API has it: looked at, and asked for, without steps.
+
+openstacksdk picks a microversion by itself for some calls; where the
+microversion is the point the call is made here.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from openstack.compute.v2 import server as sdk_server
+from openstack import exceptions
+
+from lab import cloud as cloud_api
+from lab.words import expect
+
+RELEASED = '2.104'
+"""The latest microversion of the release that the series stands on."""
+
+LIVE_MIGRATE_RESCUED = '2.105'
+"""The first microversion that live-migrates rescued servers."""
+
+
+def _show(seen: sdk_server.Server) -> str:
+    """How a server is, for a message."""
+    fault = f', {seen.fault["message"]}' if seen.fault else ''
+    return f'{seen.status} with task {seen.task_state}{fault}'
+
+
+class Client:
+    """What the owner and the operator can ask the API about one server."""
+
+    def __init__(self, cloud: cloud_api.Cloud, server_id: str):
+        self.id = server_id
+        self.cloud = cloud
+        self._admin = cloud.connect('admin')
+        self._owner = cloud.connect('member')
+        self._earlier_migrations = 0
+
+    def look(self) -> sdk_server.Server:
+        """The server as the operator sees it now."""
+        return self._admin.compute.get_server(self.id)
+
+    def host(self) -> str:
+        return self.look().compute_host
+
+    def volumes(self) -> dict[str, list[str]]:
+        """The hosts that each of its volumes is attached on, by its id."""
+        return {
+            attached.id: [
+                attachment['host_name'] for attachment in
+                self._admin.block_storage.get_volume(attached.id).attachments]
+            for attached in self.look().attached_volumes}
+
+    def allocations(
+        self, consumer: str | None = None
+    ) -> dict[str, dict[str, int]]:
+        """What Placement has the server use, by name of the host.
+
+        :param consumer: the uuid of a migration, for what that holds instead
+        """
+        placement = self._admin.placement
+        response = placement.get(f'/allocations/{consumer or self.id}')
+        exceptions.raise_from_response(response)
+        used = {}
+        for provider, held in response.json()['allocations'].items():
+            response = placement.get(f'/resource_providers/{provider}')
+            exceptions.raise_from_response(response)
+            used[response.json()['name']] = held['resources']
+        return used
+
+    def kept(self) -> dict[str, dict[str, int]]:
+        """What Placement keeps for its return, by name of the host.
+
+        That is of its last cold migration or resize.
+        """
+        migrations = [*self.migrations('migration'),
+                      *self.migrations('resize')]
+        return self.allocations(migrations[0]['uuid']) if migrations else {}
+
+    def migrations(
+        self, kind: str = 'live-migration'
+    ) -> list[dict[str, Any]]:
+        """All migrations of the server, of one kind, the latest first."""
+        response = self._admin.compute.get(
+            '/os-migrations', microversion=RELEASED,
+            params={'instance_uuid': self.id, 'migration_type': kind})
+        exceptions.raise_from_response(response)
+        return sorted(
+            response.json()['migrations'],
+            key=lambda migration: migration['id'], reverse=True)
+
+    def migration(self) -> dict[str, Any]:
+        """The live migration last asked for."""
+        found = self.migrations()
+        if len(found) == self._earlier_migrations:
+            return {'status': 'not begun'}
+        return found[0]
+
+    def _actions(self) -> dict[str, dict[str, Any]]:
+        """The recorded actions by name, each with its events; latest wins."""
+        path = f'/servers/{self.id}/os-instance-actions'
+        found = {}
+        response = self._admin.compute.get(path, microversion=RELEASED)
+        exceptions.raise_from_response(response)
+        for action in reversed(response.json()['instanceActions']):
+            response = self._admin.compute.get(
+                f'{path}/{action["request_id"]}', microversion=RELEASED)
+            exceptions.raise_from_response(response)
+            found[action['action']] = response.json()['instanceAction']
+        return found
+
+    def act(
+        self, body: dict[str, Any], microversion: str = RELEASED,
+        as_admin: bool = False,
+    ) -> None:
+        """Ask for an action.
+
+        :raises openstack.exceptions.HttpException: if it is refused
+        """
+        connection = self._admin if as_admin else self._owner
+        exceptions.raise_from_response(connection.compute.post(
+            f'/servers/{self.id}/action', json=body,
+            microversion=microversion))
+        expect.note_done(', '.join(body))
+
+    def ask_live_migration(
+        self, host: str | None = None,
+        microversion: str = LIVE_MIGRATE_RESCUED,
+    ) -> None:
+        """Ask for a live migration, to the scheduler's choice if no host."""
+        earlier = len(self.migrations())
+        self.act(
+            {'os-migrateLive': {'host': host, 'block_migration': 'auto'}},
+            microversion, as_admin=True)
+        self._earlier_migrations = earlier
+
+    def delete_migration(self) -> None:
+        """Ask to abort the live migration that is running."""
+        exceptions.raise_from_response(self._admin.compute.delete(
+            f'/servers/{self.id}/migrations/{self.migrations()[0]["id"]}',
+            microversion=RELEASED))
+        expect.note_done('abort')
+
+    def complete_migration(self) -> None:
+        """Ask to force the live migration that is running to complete."""
+        exceptions.raise_from_response(self._admin.compute.post(
+            f'/servers/{self.id}/migrations/{self.migrations()[0]["id"]}'
+            '/action',
+            json={'force_complete': None}, microversion=RELEASED))
+        expect.note_done('force_complete')
+
+    def wait_for_status(self, status: str) -> sdk_server.Server:
+        """Wait until the server has a status and is busy with nothing.
+
+        :raises lab.words.expect.Unexpected: if it goes to ERROR, or time is
+            up
+        """
+        return expect.wait_for(
+            f'server with status {status}', self.look,
+            lambda seen: seen.status == status and seen.task_state is None,
+            lambda seen: seen.status == 'ERROR' != status, _show)
+
+    def check_migration_is(self, *statuses: str) -> dict[str, Any]:
+        """Wait until the live migration last asked for has such a status.
+
+        :raises lab.words.expect.Unexpected: if it ends with another, or time
+            is up
+        """
+        over = {'completed', 'failed', 'error', 'cancelled'}
+        return expect.wait_for(
+            f'migration with status {" or ".join(statuses)}', self.migration,
+            lambda seen: seen['status'] in statuses,
+            lambda seen: seen['status'] in over,
+            lambda seen: seen['status'])
+
+    def wait_for_event(self, action: str, event: str) -> dict[str, Any]:
+        """Wait until an event of an action has ended, and return it."""
+
+        def look() -> dict[str, Any]:
+            events = self._actions()[action]['events']
+            return next(
+                (seen for seen in events if seen['event'] == event),
+                {'result': None})
+
+        return expect.wait_for(
+            f'end of the event {event}', look,
+            lambda seen: seen['result'] is not None)
