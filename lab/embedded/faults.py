@@ -14,11 +14,13 @@ from lab.embedded import services
 from lab import faults
 from lab.needs import Lacking
 from lab.needs import Need
+from tool.layout import PROJECT
+from tool import release
 
 CAPABILITY = 'supports_live_migrate_rescued'
 
-RELEASED_VERSION = 74
-"""The service version of nova-compute 34.0.0."""
+RELEASED_VERSION = release.facts(PROJECT).service_version
+"""The service version of nova-compute of the release."""
 
 
 class EmbeddedFaults(faults.Faults):

@@ -15,8 +15,10 @@ from openstack import exceptions
 
 from lab import cloud as cloud_api
 from lab.words import expect
+from tool.layout import PROJECT
+from tool import release
 
-RELEASED = '2.104'
+RELEASED = release.facts(PROJECT).microversion
 """The latest microversion of the release that the series stands on."""
 
 LIVE_MIGRATE_RESCUED = '2.105'

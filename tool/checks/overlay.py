@@ -20,7 +20,7 @@ def applies(checked: Checked) -> list[str]:
 
 def belongs(checked: Checked) -> list[str]:
     """Files of the overlay that not exactly one patch adds."""
-    owners = {}
+    owners: dict[str, str] = {}
     found = []
     for name, it in checked.patches():
         for path in it.adds:

@@ -19,9 +19,11 @@ from lab.real.services import mariadb
 from lab.real import supervisor
 from lab.real import topology
 from lab.real import wsgi
+from tool.layout import PROJECT
+from tool import release
 
-RELEASED_VERSION = 74
-"""The service version of nova-compute 34.0.0."""
+RELEASED_VERSION = release.facts(PROJECT).service_version
+"""The service version of nova-compute of the release."""
 
 DATABASES = (
     'nova_api', 'nova_cell0', *(f'nova_{cell}' for cell in topology.CELLS))

@@ -6,6 +6,7 @@ from collections import abc
 from contextlib import AbstractContextManager
 
 from lab.scenarios import scenario
+from lab.words.client import RELEASED
 from lab.words.scene import Scene
 from lab.words.server import Server
 
@@ -45,12 +46,12 @@ def live_migrate_rescued_to_host(scene: Scene) -> None:
 
 @scenario(capability=2)
 def refuse_before_2_105(scene: Scene) -> None:
-    """With microversion 2.104 the API refuses a rescued server, as before"""
+    """With the released microversion a rescued server is refused, as before"""
     source, destination = scene.hosts()
     server = scene.rescued(source)
     with scene.refused(
-            'live-migrate it with microversion 2.104', 409, 'rescued'):
-        server.ask_live_migration(destination, microversion='2.104')
+            f'live-migrate it with microversion {RELEASED}', 409, 'rescued'):
+        server.ask_live_migration(destination, microversion=RELEASED)
     server.check_unmoved(source)
     _unrescue(server, source)
 
