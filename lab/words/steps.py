@@ -118,7 +118,8 @@ class Teller:
                 self._running = ''
                 self._end(Step(
                     self.named(texts[-1]), outcome, time.monotonic() - begun,
-                    is_check, tuple(notes.done), tuple(notes.compared)))
+                    is_check, tuple(dict.fromkeys(notes.done)),
+                    tuple(dict.fromkeys(notes.compared))))
 
     def skip(self, text: str, needs: abc.Iterable[Need]) -> None:
         """Show a check that is not made.
