@@ -7,7 +7,7 @@ import functools
 import hashlib
 import pathlib
 import tempfile
-import time
+import threading
 from typing import Any
 
 import libvirt
@@ -33,9 +33,6 @@ libvirt.registerErrorHandler(lambda context, error: None, None)
 
 _ANSWER = 10
 """Seconds that a guest may take to answer on its console."""
-
-_PAUSE = 0.01
-"""Seconds between two looks at a console."""
 
 _UEFI_GUEST = """\
 <domain type="qemu">
@@ -254,30 +251,31 @@ class RealCloud(cloud.Cloud):
 
     def type(self, server_id: str, line: str, until: str) -> str:
         host = self.connect().compute.get_server(server_id).compute_host
-        typed = f'{line}\n'.encode()
         heard = b''
-        end = time.monotonic() + _ANSWER
         with self._lab.hypervisor(host) as hypervisor:
-            # A guest that is silent would block a read for ever.
-            stream = hypervisor.newStream(libvirt.VIR_STREAM_NONBLOCK)
+            stream = hypervisor.newStream()
             hypervisor.lookupByUUIDString(server_id).openConsole(
                 None, stream, libvirt.VIR_DOMAIN_CONSOLE_FORCE)
-            while (until.encode() not in heard.rpartition(b'\n')[0]
-                    and time.monotonic() < end):
-                read = stream.recv(4096)
-                if isinstance(read, int):
-                    # There is nothing to read.
-                    time.sleep(_PAUSE)
-                    continue
-                if not read:
-                    # The guest is gone.
-                    break
-                heard += read
-                # QEMU takes some time to see that somebody listens, and
-                # reads nothing until then.
-                if typed:
-                    typed = typed[max(0, stream.send(typed)):]
-            stream.finish()
+            # A read blocks for as long as the guest is silent.
+            end = threading.Timer(_ANSWER, stream.abort)
+            end.start()
+            try:
+                # QEMU takes some time to see that somebody listens. It reads
+                # nothing until then, nor when they are gone again.
+                stream.recv(1)
+                stream.send(f'{line}\n'.encode())
+                while until.encode() not in heard.rpartition(b'\n')[0]:
+                    read = stream.recv(4096)
+                    if not read:
+                        break
+                    heard += read
+                stream.finish()
+            except libvirt.libvirtError:
+                # It was aborted, or the guest is gone.
+                pass
+            finally:
+                end.cancel()
+                end.join()
         return heard.decode(errors='replace')
 
     def copy_image(self, image: str, **properties: str) -> str:
