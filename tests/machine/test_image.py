@@ -473,7 +473,7 @@ def test_missing_tool(tmp_path, monkeypatch):
 #: Builds, and is killed when all images are there but the build is not over.
 KILLED_BUILD = """
 import os, pathlib, signal, sys
-from lab.guest import image as guest_images
+from lab.guest import image as guest_image
 from tool import console
 
 write = pathlib.Path.write_text
