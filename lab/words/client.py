@@ -24,6 +24,9 @@ RELEASED = release.facts(PROJECT).microversion
 LIVE_MIGRATE_RESCUED = '2.105'
 """The first microversion that live-migrates rescued servers."""
 
+ENDS = frozenset({'completed', 'failed', 'error', 'cancelled'})
+"""The statuses of migrations that are over."""
+
 
 def _show(seen: sdk_server.Server) -> str:
     """How a server is, for a message."""
@@ -171,11 +174,10 @@ class Client:
         :raises lab.words.expect.Unexpected: if it ends with another, or time
             is up
         """
-        over = {'completed', 'failed', 'error', 'cancelled'}
         return expect.wait_for(
             f'migration with status {" or ".join(statuses)}', self.migration,
             lambda seen: seen['status'] in statuses,
-            lambda seen: seen['status'] in over,
+            lambda seen: seen['status'] in ENDS,
             lambda seen: seen['status'])
 
     def wait_for_event(self, action: str, event: str) -> dict[str, Any]:

@@ -57,7 +57,7 @@ def test_demo_tells_the_task_with_and_without_the_series(shown):
     order = [
         'Without the series',
         "Cannot 'os-migrateLive' instance web while it is in vm_state rescued",
-        'With the series', 'kill libvirt of node2', 'the migration ends as',
+        'With the series', 'kill libvirt of node2', 'the migration fails',
         'web is in rescue on node1 and nowhere else', 'The next try',
         'live-migrate web', 'web is in rescue on node2 and nowhere else',
         'unrescue web', 'web is active on node2 and nowhere else', 'The lab',
