@@ -203,7 +203,7 @@ class RealCloud(cloud.Cloud):
         # What the host alone has use for.
         names = self.files(host, server_id) - {'console.log', 'disk.info'}
         # Where the host itself has it; backing files are named that way.
-        directory = self._lab.where.here / 'instances' / server_id
+        directory = self._lab.where.instances / server_id
         return {name: self._digest(host, directory / name)
                 for name in sorted(names)}
 

@@ -77,7 +77,7 @@ def _need_lab(args: argparse.Namespace) -> Lab:
     return Lab.load(where)
 
 
-def need_whole_lab(args: argparse.Namespace) -> Lab:
+def _need_whole_lab(args: argparse.Namespace) -> Lab:
     """The lab, if it has come up whole.
 
     :raises tool.console.Problem: if it has not
@@ -203,7 +203,7 @@ def env(args: argparse.Namespace) -> int:
 
     :raises tool.console.Problem: if the lab is not up
     """
-    lab = need_whole_lab(args)
+    lab = _need_whole_lab(args)
     clouds = shlex.quote(str(lab.where.clouds))
     programs = shlex.quote(str(pathlib.Path(sys.executable).parent))
     print(f'export OS_CLIENT_CONFIG_FILE={clouds}')
@@ -255,7 +255,7 @@ def play(args: argparse.Namespace, what: abc.Iterable[str]) -> int:
     """
     report = str(args.report.absolute()) if args.report else ''
     return namespaces.run_inside(
-        need_whole_lab(args).where, 'scenarios', report, *what)
+        _need_whole_lab(args).where, 'scenarios', report, *what)
 
 
 def tests(args: argparse.Namespace) -> int:
@@ -263,7 +263,7 @@ def tests(args: argparse.Namespace) -> int:
 
     :raises tool.console.Problem: if the lab is not up
     """
-    return tempest.run(need_whole_lab(args), args.regex)
+    return tempest.run(_need_whole_lab(args), args.regex)
 
 
 def bench(args: argparse.Namespace) -> int:
@@ -273,7 +273,7 @@ def bench(args: argparse.Namespace) -> int:
     :raises tool.console.Problem: if the lab is not up
     """
     return namespaces.run_inside(
-        need_whole_lab(args).where, 'bench', str(args.rounds), *args.cases)
+        _need_whole_lab(args).where, 'bench', str(args.rounds), *args.cases)
 
 
 def smoke(args: argparse.Namespace) -> int:

@@ -327,7 +327,7 @@ class RealFaults(faults.Faults):
     @contextlib.contextmanager
     def _mounted(self, host: str) -> abc.Iterator[_Disk]:
         image = self._lab.where.lab / f'disk-{host}'
-        instances = str(self._lab.where.here / 'instances')
+        instances = str(self._lab.where.instances)
         enter = namespaces.enter(host)
         with image.open('wb') as file:
             file.truncate(_SIZE)

@@ -79,8 +79,7 @@ class Lab:
 
         It is followed through what is mounted on the host now.
         """
-        path = self.where.here / 'instances'
-        return namespaces.files(host) / path.relative_to('/')
+        return namespaces.files(host) / self.where.instances.relative_to('/')
 
     def server_directory(self, host: str, server_id: str) -> pathlib.Path:
         """The directory of a server on a host, seen from the controller."""

@@ -63,6 +63,11 @@ class Layout:
         return self.lab / 'here'
 
     @property
+    def instances(self) -> pathlib.Path:
+        """The files of all servers, in the mount namespace of a host."""
+        return self.here / 'instances'
+
+    @property
     def shared(self) -> pathlib.Path:
         """The instances of all hosts, if they share them."""
         return self.lab / 'instances'

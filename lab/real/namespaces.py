@@ -256,7 +256,7 @@ def furnish(where: layout.Layout, name: str) -> None:
     _bind(where.conf / 'ssh_config', '/etc/ssh/ssh_config')
     _bind(own, str(where.here))
     if where.shared.is_dir():
-        _bind(where.shared, str(where.here / 'instances'))
+        _bind(where.shared, str(where.instances))
     for directory in ('sshd', 'openvswitch', 'ovn', 'lock'):
         os.mkdir(f'/run/{directory}')
 

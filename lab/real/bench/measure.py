@@ -109,7 +109,7 @@ def _fill(lab: Lab, host: str, server_id: str) -> None:
 
     The data are random, so that they can be neither skipped nor compressed.
     """
-    path = lab.where.here / 'instances' / server_id / _EPHEMERAL_DISK
+    path = lab.where.instances / server_id / _EPHEMERAL_DISK
     with tempfile.NamedTemporaryFile(dir=lab.where.lab / 'tmp') as data:
         subprocess.run(
             ['head', f'--bytes={_EPHEMERAL << 30}', '/dev/urandom'],

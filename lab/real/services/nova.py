@@ -126,7 +126,7 @@ def _configure_compute(
             'host': compute.name, 'my_ip': compute.address,
             'compute_driver': 'libvirt.LibvirtDriver',
             'state_path': lab.where.here / 'nova',
-            'instances_path': lab.where.here / 'instances',
+            'instances_path': lab.where.instances,
             'vif_plugging_timeout': 60,
             'resume_guests_state_on_host_boot': 'false'},
         'oslo_concurrency': {'lock_path': lab.where.here / 'locks'},

@@ -113,7 +113,7 @@ def test_scenarios_are_played_on_the_controller(
 ):
     asked = []
     monkeypatch.setattr(
-        commands, 'need_whole_lab', lambda args: Lab(where, None))
+        commands, '_need_whole_lab', lambda args: Lab(where, None))
     monkeypatch.setattr(
         namespaces, 'run_inside',
         lambda place, *words: asked.append((place, *words)) or 1)
@@ -136,7 +136,7 @@ def test_rounds_are_a_number(rounds, capsys):
 def test_cases_of_the_bench(capsys, monkeypatch, where):
     asked = []
     monkeypatch.setattr(
-        commands, 'need_whole_lab', lambda args: Lab(where, None))
+        commands, '_need_whole_lab', lambda args: Lab(where, None))
     monkeypatch.setattr(
         namespaces, 'run_inside',
         lambda place, *words: asked.append((place, *words)) or 0)
