@@ -62,9 +62,11 @@ class _Held:
             self._changed.notify_all()
 
     def abort(self) -> None:
+        """End it as if it had been aborted."""
         self._come_to(_End.ABORTED)
 
     def release(self) -> None:
+        """No longer hold it."""
         self._come_to(_End.GOES_ON)
 
     def lose(self, host: str) -> None:
@@ -73,6 +75,7 @@ class _Held:
             self._come_to(_End.LOST)
 
     def wait_until_running(self) -> None:
+        """Wait until it stands still. See lab.faults.Held."""
         with self._changed:
             if not self._changed.wait_for(
                     lambda: self._hosts, expect.TIMEOUT):

@@ -49,6 +49,7 @@ class Client:
         return self._admin.compute.get_server(self.id)
 
     def host(self) -> str:
+        """The name of the host that it is on now."""
         return self.look().compute_host
 
     def volumes(self) -> dict[str, list[str]]:

@@ -29,10 +29,12 @@ class Image:
 
     @property
     def teller(self) -> steps.Teller:
+        """That of its scene."""
         return self.scene.teller
 
     @steps.action('delete {self}')
     def delete(self) -> None:
+        """Delete it from the image service."""
         self.scene.cloud.delete_image(self.id)
         self.scene.images.remove(self)
         expect.note_done('deletion of the image')

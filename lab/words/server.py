@@ -67,12 +67,14 @@ class Move:
 
     @steps.action('abort the migration')
     def abort(self) -> None:
+        """Abort it once it runs, and wait until that is recorded."""
         self._server.check_migration_is('running')
         self._server.delete_migration()
         self._server.check_migration_is('cancelled')
 
     @steps.action('force the migration to complete')
     def force_complete(self) -> None:
+        """Force it to complete once it runs, and wait for that."""
         self._server.check_migration_is('running')
         self._server.complete_migration()
         self._server.check_migration_is('completed')
@@ -323,6 +325,7 @@ class Server(client.Client):
 
     @steps.action('kill its guest on {host}')
     def kill_guest(self, host: str) -> None:
+        """Kill its guest on its host."""
         self.cloud.faults.kill_guest(host, self.id)
         expect.note_done('kill')
 
@@ -343,6 +346,7 @@ class Server(client.Client):
     @steps.check(
         '{self} is {self.mode} on {host}, and no live migration of it began')
     def check_unmoved(self, host: str) -> None:
+        """Check that it is where it was, and was never on the move."""
         footprint.check(self, host, self.footprint, True, False)
         expect.equal('its live migrations', self.migrations(), [])
 
@@ -496,6 +500,7 @@ class Server(client.Client):
 
     @steps.check('its disk is as large as at first', Need.GUESTS)
     def check_disk_size(self) -> None:
+        """Check the size of its first disk, as its guest last saw it."""
         expect.equal(
             'the size of its disk', self._state.sizes['vda'], self._size)
 
@@ -536,6 +541,7 @@ class Server(client.Client):
 
     @steps.check('the resources that {self} uses on {host} are as before')
     def check_as_large(self, host: str) -> None:
+        """Check what it uses on its new host, by resource class."""
         expect.equal(
             'the resources it uses', self.allocations()[host],
             self.footprint.resources)
@@ -561,6 +567,7 @@ class Server(client.Client):
 
     @steps.check('its disk has grown with its flavor', Need.GUESTS)
     def check_disk_grown(self) -> None:
+        """Check that its first disk is as large as its flavor says."""
         expect.equal(
             'the size of its disk', self._state.sizes['vda'],
             self.footprint.resources['DISK_GB'] << 30)
