@@ -6,11 +6,13 @@ from __future__ import annotations
 
 from collections import abc
 import contextlib
+import dataclasses
 import errno
 import os
 import pathlib
 import signal
 import threading
+from typing import Any
 from typing import Literal
 from typing import TYPE_CHECKING
 
@@ -390,14 +392,33 @@ class RealFaults(faults.Faults):
         services = self._seen.connect().compute
         (service,) = services.services(binary='nova-compute', host=host)
         with contextlib.ExitStack() as stack:
-            # Nova takes no host for up whose evacuations are not over, and
-            # those end when its compute service starts.
-            stack.callback(
-                services.update_service_forced_down, service, forced=False)
             stack.callback(nova.start_compute, self._lab, compute)
+            stack.callback(self._force_up, service)
+            # It is not up as long as it is forced down.
+            stack.callback(self._lab.supervisor.start, dataclasses.replace(
+                nova.compute(self._lab, compute), ready=lambda: True))
             stack.callback(self._lab.supervisor.start, libvirtd)
             for program in (nova.compute(self._lab, compute), libvirtd):
                 self._lab.supervisor.kill(program.name)
             _kill_guests(host)
             services.update_service_forced_down(service, forced=True)
             yield
+
+    def _force_up(self, service: Any) -> None:
+        """No longer force a compute service down.
+
+        The API refuses that until the evacuations from its host are over,
+        and they are not before the service has started.
+        """
+        compute = self._seen.connect().compute
+
+        def refusal() -> str:
+            try:
+                compute.update_service_forced_down(service, forced=False)
+            except exceptions.BadRequestException as exc:
+                return str(exc)
+            return ''
+
+        expect.wait_for(
+            'compute service that may be forced up', refusal,
+            lambda refused: not refused)
