@@ -8,6 +8,7 @@ import subprocess
 import sys
 import types
 
+from openstack import exceptions
 import pytest
 
 from lab.needs import Lacking
@@ -128,3 +129,21 @@ def test_only_disks_in_local_files_have_faults_of_them(seen, ask, how):
 def test_disks_in_local_files_have_faults_of_them(seen):
     seen().faults.copy_held('node2')
     seen().faults.new_disk('node2')
+
+
+def test_host_is_forced_up_once_its_evacuations_are_over(
+    seen, monkeypatch
+):
+    asked = []
+
+    def update(service, forced):
+        asked.append((service, forced))
+        if len(asked) < 3:
+            raise exceptions.BadRequestException('evacuations remain')
+
+    found = seen()
+    compute = types.SimpleNamespace(update_service_forced_down=update)
+    monkeypatch.setattr(
+        found, 'connect', lambda: types.SimpleNamespace(compute=compute))
+    found.faults._force_up('the service')
+    assert asked == [('the service', False)] * 3
