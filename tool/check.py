@@ -3,8 +3,15 @@
 """./run check: what must hold for the series as it is in patches/."""
 
 from collections import abc
+from concurrent import futures
+import contextlib
 import dataclasses
+import os
+import pathlib
+import queue
 import time
+
+import psutil
 
 from tool import build
 from tool.checks.checked import Checked
@@ -63,22 +70,10 @@ class _CheckEach:
             if not known.knows(checked.repo, one.commit)
         ]
         found = []
-        with worktree.at(
-            checked.layout, checked.repo, 'check', 'base'
-        ) as repo:
-            for number, one in enumerate(todo, 1):
-                begun = time.monotonic()
-                shown = f'{self.title}: {one.name} ({number} of {len(todo)})'
-                with console.console.status(shown):
-                    repo('checkout', '--quiet', '--detach', one.commit)
-                    done, wrong = self.find(repo, checked, one)
-                if not wrong:
-                    known.keep(checked.repo, one.commit)
-                found += [f'patches/{one.name}: {text}' for text in wrong]
-                console.line(
-                    f'          {one.name}: '
-                    f'{"FAILED" if wrong else done}',
-                    time.monotonic() - begun)
+        for one, wrong in self._look_at(checked, todo):
+            if not wrong:
+                known.keep(checked.repo, one.commit)
+            found += [f'patches/{one.name}: {text}' for text in wrong]
         before = len(checked.made) - len(todo)
         title = self.title
         if before:
@@ -87,20 +82,67 @@ class _CheckEach:
                 'passed)')
         return title, found
 
+    def _look_at(
+        self, checked: Checked, commits: abc.Sequence[series.Made]
+    ) -> abc.Iterator[tuple[series.Made, list[str]]]:
+        """Looks at one commit on each core, and shows each when it is done.
+
+        :yields: the commits in their order, each with what is wrong
+        """
+        cores = min(len(commits), os.cpu_count() or 1)
+        trees: queue.SimpleQueue[git.Git] = queue.SimpleQueue()
+
+        def look(one: series.Made) -> list[str]:
+            begun = time.monotonic()
+            repo = trees.get()
+            try:
+                repo('checkout', '--quiet', '--detach', one.commit)
+                done, wrong = self.find(repo, checked, one)
+            finally:
+                trees.put(repo)
+            console.line(
+                f'          {one.name}: {"FAILED" if wrong else done}',
+                time.monotonic() - begun)
+            return wrong
+
+        with contextlib.ExitStack() as stack:
+            for number in range(cores):
+                trees.put(stack.enter_context(worktree.at(
+                    checked.layout, checked.repo, f'check{number}', 'base')))
+            status = stack.enter_context(console.console.status(self.title))
+            pool = futures.ThreadPoolExecutor(max(cores, 1))
+            stack.callback(_end, pool)
+            for number, (one, wrong) in enumerate(
+                    zip(commits, pool.map(look, commits)), 1):
+                status.update(f'{self.title}: {number} of {len(commits)}')
+                yield one, wrong
+
+
+def _end(pool: futures.Executor) -> None:
+    """End a pool with what its threads have started.
+
+    Ctrl-C does not reach all of that.
+    """
+    pool.shutdown(wait=False, cancel_futures=True)
+    for child in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            child.kill()
+    pool.shutdown()
+
 
 def _pep8(
     repo: git.Git, checked: Checked, one: series.Made
 ) -> tuple[str, list[str]]:
     paths = checked.paths(one.commit)
     return f'{len(paths)} files', pep8.problems(
-        repo, paths, checked.layout.cache / 'mypy')
+        repo, paths, checked.layout.cache / pathlib.Path(repo.tree).name)
 
 
 def _unit_tests(
     repo: git.Git, checked: Checked, one: series.Made
 ) -> tuple[str, list[str]]:
     passed, found = unit_tests.problems(
-        repo, one.commit, checked.paths(one.commit), one.name)
+        repo, one.commit, checked.paths(one.commit))
     return f'{passed} passed', found
 
 

@@ -37,6 +37,7 @@ def _pytest(layout):
         done = subprocess.run(
             [
                 sys.executable, '-m', 'pytest', '--quiet',
+                '--numprocesses=logical', '--dist=loadfile',
                 f'--junitxml={report}', 'tests/tool', 'tests/lab',
             ],
             cwd=layout.root, env=env, stdin=subprocess.DEVNULL, check=False,

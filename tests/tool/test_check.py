@@ -51,7 +51,8 @@ def test_all_checks_pass(two, checks, capsys):
     code, told = _run(two, capsys)
     assert code == 0
     assert 'All 2 checks passed.' in told
-    assert checks.looked == ['0001-First.patch', '0002-Second.patch']
+    assert sorted(checks.looked) == [
+        '0001-First.patch', '0002-Second.patch']
     assert '0002-Second.patch: looked' in told
 
 

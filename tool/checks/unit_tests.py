@@ -4,9 +4,7 @@
 
 import ast
 import collections
-import os
 import pathlib
-import re
 
 from tool.checks import whitespace
 from tool.nova_tests import choose
@@ -67,23 +65,24 @@ def _touched(source, lines):
     return names if names and not lines else {''}
 
 
-def regexes(repo, commit, paths):
-    """Regular expressions for the ids of a commit's own unit tests.
+def chosen(repo, commit, paths):
+    """A commit's own unit tests.
 
     :param repo: the repository, with the commit checked out
     :param commit: its id
     :param paths: the files that it touches
-    :returns: the expressions, and the directory that holds all these tests
+    :returns: the dotted names of their modules, and shell patterns for the
+        ids of the tests
     """
-    modules = [
-        path for path in paths
-        if choose.suite_of(path) == 'unit'
-        and (pathlib.Path(repo.tree) / path).is_file()
-    ]
-    found = []
-    for path in modules:
-        source = (pathlib.Path(repo.tree) / path).read_bytes()
+    names = []
+    patterns = []
+    for path in paths:
+        file = pathlib.Path(repo.tree) / path
+        if choose.suite_of(path) != 'unit' or not file.is_file():
+            continue
+        source = file.read_bytes()
         name = choose.module(path)
+        names.append(name)
         tests = {''}
         if source.count(b'\n') > _HUGE:
             diff = repo.raw(
@@ -95,28 +94,19 @@ def regexes(repo, commit, paths):
                 for offset in range(max(count, 1))
             })
         # Decorators make several tests of one, with longer names.
-        found += [
-            '^' + re.escape(f'{name}.{test}') for test in sorted(tests)
-        ]
-    below = os.path.commonpath(
-        [os.path.dirname(path) for path in modules] or ['']
-    )
-    return found, below
+        patterns += [f'{name}.{test}*' for test in sorted(tests)]
+    return names, patterns
 
 
-def problems(repo, commit, paths, title):
+def problems(repo, commit, paths):
     """What fails of a commit's own unit tests.
 
-    :param title: what the progress shows
     :returns: how many passed, and what is wrong, one text for each thing
     """
-    expressions, below = regexes(repo, commit, paths)
-    if not expressions:
+    modules, patterns = chosen(repo, commit, paths)
+    if not modules:
         return 0, []
-    outcome = stestr.run(
-        pathlib.Path(repo.tree), 'unit', title, regexes=expressions,
-        below=below,
-    )
+    outcome = stestr.run_modules(pathlib.Path(repo.tree), modules, patterns)
     found = [
         f'{name}\n{text}' for name, text in sorted(outcome.details.items())
     ]

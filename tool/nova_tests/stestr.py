@@ -131,9 +131,13 @@ def ids(tree, suite):
 
 
 class _Progress:
-    """Shows how many tests have run, and names each one that fails."""
+    """Shows how many tests have run, and names each one that fails.
 
-    def __init__(self, title, total):
+    :param title: nothing is shown without one
+    :param total: how many tests there are, if known
+    """
+
+    def __init__(self, title=None, total=None):
         self.outcome = Outcome()
         self.title = title
         self.total = total
@@ -146,13 +150,13 @@ class _Progress:
             rich.progress.TimeElapsedColumn(),
             console=console.console,
             transient=True,
-            disable=not console.console.is_terminal,
+            disable=not (title and console.console.is_terminal),
         )
-        self.task = self.bar.add_task(title, total=total, failed=0)
+        self.task = self.bar.add_task(title or '', total=total, failed=0)
 
     def on_test(self, test):
         status = self.outcome.add(test)
-        if not status:
+        if not (status and self.title):
             return
         failed = self.outcome.count('failed') if status == 'failed' else None
         if failed:
@@ -208,50 +212,76 @@ class _Watch:
         self._thread.join()
 
 
-def run(tree, suite, title, regexes=None, only=None, below=None, total=None):
-    """Runs tests of a suite of a tree.
+def run(tree, suite, title, regexes=None, only=None, total=None):
+    """Runs tests of a suite of a tree, on all cores.
 
     :param regexes: run the tests whose ids match one of these
     :param only: run the tests of these ids
-    :param below: a directory of the tree that holds all of them, which is
-        faster to search than the whole suite
     :param total: how many tests there are, if known, for the progress
     :returns: the Outcome
     """
-    progress = _Progress(title, total)
     with tempfile.TemporaryDirectory() as scratch:
         chosen = pathlib.Path(scratch) / 'tests'
         chosen.write_text('\n'.join(only or regexes) + '\n')
         kind = '--load-list' if only else '--include-list'
-        process = subprocess.Popen(
-            _command(scratch, below or SUITES[suite])
+        return _follow(
+            _command(scratch, SUITES[suite])
             + ['run', '--subunit', kind, str(chosen)],
-            cwd=tree,
-            env=environment(tree),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            start_new_session=True,
-        )
-        said = []
-        listener = threading.Thread(
-            target=lambda: said.extend(process.stderr), daemon=True
-        )
-        listener.start()
-        summary = testtools.StreamToDict(progress.on_test)
-        noise = []
-        watch = _Watch(process)
-        try:
-            with watch, progress.bar:
-                summary.startTestRun()
-                subunit.ByteStreamToStreamResult(
-                    process.stdout, non_subunit_name='stdout'
-                ).run(_Tee(summary, noise, watch))
-                summary.stopTestRun()
-                process.wait()
-        finally:
-            _end(process)
-        listener.join()
+            tree, _Progress(title, total))
+
+
+def run_modules(tree, modules, patterns):
+    """Runs tests of some modules, on one core and without a word.
+
+    Nothing but these modules is imported, while stestr imports the whole
+    suite, once to list its tests and again in each of its workers.
+
+    :param modules: dotted names
+    :param patterns: shell patterns; a test runs whose id matches one of these
+    :returns: the Outcome
+    """
+    command = [sys.executable, '-m', 'subunit.run']
+    for pattern in patterns:
+        command += ['-k', pattern]
+    return _follow(command + list(modules), tree, _Progress())
+
+
+def _follow(command, tree, progress):
+    """Runs tests, and takes in what they report.
+
+    :param command: prints a stream of subunit
+    :param tree: where it is run
+    :param progress: shows it
+    :returns: the Outcome
+    """
+    process = subprocess.Popen(
+        command,
+        cwd=tree,
+        env=environment(tree),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+    said = []
+    listener = threading.Thread(
+        target=lambda: said.extend(process.stderr), daemon=True
+    )
+    listener.start()
+    summary = testtools.StreamToDict(progress.on_test)
+    noise = []
+    watch = _Watch(process)
+    try:
+        with watch, progress.bar:
+            summary.startTestRun()
+            subunit.ByteStreamToStreamResult(
+                process.stdout, non_subunit_name='stdout'
+            ).run(_Tee(summary, noise, watch))
+            summary.stopTestRun()
+            process.wait()
+    finally:
+        _end(process)
+    listener.join()
     outcome = progress.outcome
     if watch.stuck:
         outcome.died = (
@@ -261,7 +291,7 @@ def run(tree, suite, title, regexes=None, only=None, below=None, total=None):
     elif not outcome.status or process.returncode not in (0, 1):
         text = b''.join(noise + said).decode(errors='replace')
         outcome.died = (
-            f'stestr ended with {process.returncode} after '
+            f'the run ended with {process.returncode} after '
             f'{len(outcome.status)} tests:\n{text[-4000:]}'
         )
     return outcome

@@ -4,7 +4,9 @@
 
 import contextlib
 import importlib
+import pathlib
 import sys
+import tempfile
 import types
 
 import pytest
@@ -30,6 +32,13 @@ def real():
     for name in ('cloud', 'faults'):
         del sys.modules[f'lab.real.{name}']
         delattr(sys.modules['lab.real'], name)
+
+
+@pytest.fixture
+def short_path():
+    """A directory whose path leaves room for the names of sockets in it."""
+    with tempfile.TemporaryDirectory() as directory:
+        yield pathlib.Path(directory)
 
 
 class LabInFiles(Lab):

@@ -20,8 +20,8 @@ from tool import environments
 
 
 @pytest.fixture
-def where(tmp_path):
-    return layout.Layout(tmp_path / '.lab')
+def where(short_path):
+    return layout.Layout(short_path / '.lab')
 
 
 @pytest.fixture(autouse=True)

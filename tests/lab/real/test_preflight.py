@@ -13,8 +13,8 @@ from tool import console
 
 
 @pytest.fixture
-def where(tmp_path):
-    found = layout.Layout(tmp_path / '.lab')
+def where(short_path):
+    found = layout.Layout(short_path / '.lab')
     found.root.mkdir()
     return found
 

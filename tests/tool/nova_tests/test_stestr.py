@@ -112,7 +112,7 @@ def test_failures_are_named_as_they_happen(nova, capsys):
 
 
 def test_a_run_without_failures_is_good(nova):
-    outcome = _run(nova, 'test_clean', below='nova/tests/unit/virt')
+    outcome = _run(nova, 'test_clean')
     assert outcome.good
     assert outcome.count('passed') == 2
     assert outcome.died is None
@@ -167,3 +167,31 @@ def test_the_users_own_settings_do_not_reach_the_tests(monkeypatch, tmp_path):
     assert 'OS_CLOUD' not in env
     assert env['PYTHONPATH'] == str(tmp_path)
     assert env['OS_NOVA_DISABLE_EVENTLET_PATCHING'] == 'False'
+
+
+CLEAN_MODULE = 'nova.tests.unit.virt.test_clean'
+
+
+def test_tests_of_a_module_are_chosen_by_patterns(nova, capsys):
+    (nova / 'nova/tests/unit/virt/test_bad.py').write_text('import nothing_\n')
+    outcome = stestr.run_modules(
+        nova, [CLEAN_MODULE], [f'{CLEAN_MODULE}.Clean.test_o*'])
+    assert outcome.status == {f'{CLEAN_MODULE}.Clean.test_one': 'passed'}
+    assert outcome.good
+    assert not capsys.readouterr().out
+
+
+@pytest.mark.parametrize('source', ['import nothing_\n', DIES])
+def test_a_module_that_cannot_be_run_is_not_passed_over(nova, source):
+    (nova / 'nova/tests/unit/virt/test_bad.py').write_text(source)
+    bad = 'nova.tests.unit.virt.test_bad'
+    outcome = stestr.run_modules(
+        nova, [CLEAN_MODULE, bad], [f'{CLEAN_MODULE}.*', f'{bad}.*'])
+    assert not outcome.good
+    assert outcome.died or outcome.details
+
+
+def test_patterns_that_match_nothing_are_not_good(nova):
+    outcome = stestr.run_modules(nova, [CLEAN_MODULE], ['nova.none.*'])
+    assert not outcome.good
+    assert 'after 0 tests' in outcome.died
