@@ -18,7 +18,6 @@ import tempfile
 from tool.console import Problem
 from tool import git
 from tool.layout import Layout
-from tool.layout import OVERLAY_ROOTS
 from tool.patch import Patch
 
 
@@ -47,10 +46,10 @@ class State:
             file.chmod(0o755 if self.mode == '100755' else 0o644)
 
 
-def in_overlay(path: str) -> bool:
-    """Whether a path of Nova's tree is in the overlay's reach."""
+def in_overlay(layout: Layout, path: str) -> bool:
+    """Whether a path of the tree is in the overlay's reach."""
     parts = pathlib.PurePosixPath(path).parts
-    return len(parts) > 1 and parts[0] in OVERLAY_ROOTS and '..' not in parts
+    return len(parts) > 1 and parts[0] in layout.overlay and '..' not in parts
 
 
 def _read(repo: git.Git, layout: Layout, path: str) -> State | None:
@@ -132,11 +131,11 @@ class Additions:
         adders: dict[str, int] = {}
         for number, (name, it) in enumerate(patches):
             for path in it.adds:
-                if not in_overlay(path):
+                if not in_overlay(layout, path):
                     raise Problem(
-                        f'patches/{name} adds {path}, which is outside the '
-                        'directories of the overlay '
-                        f'({", ".join(OVERLAY_ROOTS)}).')
+                        f'{layout.patch(name)} adds {path}, which is outside '
+                        'the directories of the overlay '
+                        f'({", ".join(layout.overlay) or "there are none"}).')
                 if path in adders:
                     raise Problem(
                         f'patches/{name} adds {path}, which is already there '

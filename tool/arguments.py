@@ -6,8 +6,15 @@ import argparse
 import pathlib
 import re
 
-PARTS = ('tool', 'unit', 'functional')
-"""What ./run tests runs: the tests of the tool and the lab, and Nova's."""
+from tool.layout import NOVA
+from tool.layout import PROJECT
+
+PROJECTS = (NOVA, *PROJECT.companions)
+"""The projects that have a series here."""
+
+PARTS = ('tool', 'unit', 'functional', *PROJECT.companions)
+"""What ./run tests runs: the tests of the tool and the lab, Nova's, and
+those of the companions."""
 
 
 def _regex(text: str) -> str:
@@ -19,16 +26,31 @@ def _regex(text: str) -> str:
     return text
 
 
+def _add_projects(command) -> None:
+    command.add_argument(
+        'projects', nargs='*', metavar='PROJECT', type=_project,
+        help=f'only these: {", ".join(PROJECTS)}')
+
+
+def _project(name: str) -> str:
+    if name not in PROJECTS:
+        raise argparse.ArgumentTypeError(
+            f'{name!r} is none of {", ".join(PROJECTS)}')
+    return name
+
+
 def _add_build(commands) -> None:
     command = commands.add_parser(
-        'build', help='make build/nova, the patched tree',
+        'build', help='make build/nova, the patched tree, and its companions',
         description='Makes build/nova: the pinned release of Nova as a git '
         'tree with the tag "base" and one commit for each line of '
-        'patches/series. Work in it that patches/ does not hold is never '
-        'overwritten unless --force is given.')
+        'patches/series; and the same of each project in companions/. Work '
+        'in a tree that patches/ does not hold is never overwritten unless '
+        '--force is given.')
+    _add_projects(command)
     command.add_argument(
         '--force', action='store_true',
-        help='discard changes and commits of build/nova')
+        help='discard changes and commits of these trees')
     command.set_defaults(
         call='tool.commands:build', environment='tool', parser=command)
 
@@ -39,11 +61,14 @@ def _add_refresh(commands) -> None:
         description='Takes the commits of build/nova, from its tag "base" '
         'on, back: edits into patches/, new files to their places in nova/, '
         'api-ref/, doc/ and releasenotes/. Then proves that a build of that '
-        'gives the same tree.')
+        'gives the same tree. Does the same for the companions that have a '
+        'tree; new files stay in their patches.')
+    _add_projects(command)
     command.add_argument(
         '--mend', action='store_true',
-        help='take those of build/mend, where a patch that did not apply was '
-        'mended; the patches after it stay')
+        help='take those of build/mend (build/mend.PROJECT), where a patch '
+        'that did not apply was mended; the patches after it stay. Without '
+        'PROJECT, that of Nova')
     command.set_defaults(
         call='tool.commands:refresh', environment='tool', parser=command)
 
@@ -58,7 +83,9 @@ def _add_check(commands) -> None:
         'white space alone; release notes pass reno; constraints.txt meets '
         "Nova's requirements; each commit alone passes Nova's pep8 on the "
         'files it touches, and the unit test modules it adds or edits (of '
-        'modules of more than 4000 lines, the tests that it touches).')
+        'modules of more than 4000 lines, the tests that it touches). The '
+        'same for the companions, by the pre-commit hooks of each.')
+    _add_projects(command)
     command.add_argument(
         '--quick', action='store_true',
         help='leave out the unit tests of each commit')
@@ -72,11 +99,12 @@ def _add_tests(commands) -> None:
         description='Runs the tests of the tool and the lab (pytest), then, '
         'in build/nova, the unit and functional tests that the series adds '
         "or edits and Nova's own of the modules that it touches (stestr); "
-        'tool/nova_tests/modules.toml lists those. The last line says how '
-        'many passed and failed.')
+        'tool/nova_tests/modules.toml lists those. Then the unit tests of '
+        'the modules that the companions touch. The last line says how many '
+        'passed and failed.')
     command.add_argument(
         'parts', nargs='*', metavar='PART', type=_part,
-        help='run only these: tool (and lab), unit, functional')
+        help=f'run only these: {", ".join(PARTS)} (tool has the lab in it)')
     command.set_defaults(
         call='tool.commands:tests', environment='nova', parser=command)
 

@@ -73,24 +73,25 @@ def _leave_to_mend(layout, repo, failure):
         _make_mend(layout, repo, failure)
     elif mend.commit(tree.BUILT) != failure.parent:
         return Problem(
-            f'patches/{failure.name} does not apply, and '
+            f'{layout.patch(failure.name)} does not apply, and '
             f'{layout.shown(layout.mend)} is there from mending another '
             'patch: delete that directory and run this again.'
         )
     where = '\n'.join(f'  {text}' for text in failure.where)
     patch = os.path.relpath(layout.patches / failure.name, layout.mend)
     return Problem(
-        f'patches/{failure.name} does not apply:\n{where}\n'
+        f'{layout.patch(failure.name)} does not apply:\n{where}\n'
         'The tree before it, to mend it in (its additions are there):\n'
         f'  cd {layout.shown(layout.mend)} && git apply --reject {patch}\n'
         'Then work in what the .rej files hold, delete them, git add -A, '
-        'git commit, and in this directory: ./run refresh --mend'
+        'git commit, and in this directory: '
+        f'{layout.command("refresh --mend")}'
     )
 
 
 def _make_mend(layout, repo, failure):
     """Makes the tree before a patch, with the additions of the patch."""
-    new = layout.build / 'mend.new'
+    new = layout.beside('mend.new')
     shutil.rmtree(new, ignore_errors=True)
     # A clone of its own: the repository it comes from may be gone soon.
     repo('clone', '--quiet', '--no-checkout', str(repo.tree), str(new))
@@ -126,8 +127,8 @@ def _build(layout, base, force):
     :returns: what was done, in one line
     """
     staging.finish(layout)
-    fresh = layout.build / 'nova.new'
-    old = layout.build / 'nova.old'
+    fresh = layout.build / f'{layout.project}.new'
+    old = layout.build / f'{layout.project}.old'
     for left in (fresh, old):
         shutil.rmtree(left, ignore_errors=True)
     repo = git.Git(layout.tree)
@@ -166,8 +167,9 @@ def _build(layout, base, force):
 def _refusal(layout, work):
     return Problem(
         f'{layout.shown(layout.tree)} {work}, and a build would destroy '
-        'that: take it back into patches/ with ./run refresh, or discard it '
-        'with ./run build --force.'
+        'that: take it back into patches/ with '
+        f'{layout.command("refresh")}, or discard it with '
+        f'{layout.command("build --force")}.'
     )
 
 

@@ -15,6 +15,7 @@ import psutil
 
 from tool import build
 from tool.checks.checked import Checked
+from tool.checks import companion
 from tool.checks import memory
 from tool.checks import message
 from tool.checks import notes
@@ -27,6 +28,7 @@ from tool import console
 from tool.console import Problem
 from tool import git
 from tool.layout import Layout
+from tool.layout import NOVA
 from tool import series
 from tool import worktree
 
@@ -73,7 +75,8 @@ class _CheckEach:
         for one, wrong in self._look_at(checked, todo):
             if not wrong:
                 known.keep(checked.repo, one.commit)
-            found += [f'patches/{one.name}: {text}' for text in wrong]
+            found += [
+                f'{checked.layout.patch(one.name)}: {text}' for text in wrong]
         before = len(checked.made) - len(todo)
         title = self.title
         if before:
@@ -160,13 +163,64 @@ _SLOW = (
         'each commit passes its own unit tests', 'unit_tests', _unit_tests),
 )
 
+_COMPANION = (
+    _Check('patches apply without fuzz or offset', overlay.applies),
+    _Check('every patch is in the series', overlay.belongs),
+    _Check("commit messages follow OpenStack's rules", message.check),
+    _Check('no change of white space alone', whitespace.check),
+    _Check('release notes (reno)', notes.check),
+)
+
+
+def _style(
+    repo: git.Git, checked: Checked, one: series.Made
+) -> tuple[str, list[str]]:
+    paths = checked.paths(one.commit)
+    return f'{len(paths)} files', companion.style(
+        checked.layout, repo, paths)
+
+
+def _tests_of_companion(
+    repo: git.Git, checked: Checked, one: series.Made
+) -> tuple[str, list[str]]:
+    tree = pathlib.Path(repo.tree)
+    outcome = companion.run_tests(
+        checked.layout, tree,
+        companion.unit_tests(tree, checked.paths(one.commit)))
+    found = [
+        f'{name}\n{text}' for name, text in sorted(outcome.details.items())]
+    if outcome.died:
+        found.append(outcome.died)
+    return f'{outcome.count("passed")} passed', found
+
+
+def _checks(
+    layout: Layout, quick: bool
+) -> tuple[_Check | _CheckEach, ...]:
+    """What there is to check of the series of a project."""
+    if layout.project == NOVA:
+        return _CHECKS + (() if quick else _SLOW)
+    # What has passed has done so with the other companions as they were.
+    others = '-'.join(
+        series.tree_of(git.Git(tree), 'HEAD')
+        for tree in companion.others(layout))
+    return _COMPANION + (_CheckEach(
+        "each commit passes its project's style checks",
+        f'style-{others}', _style),) + (() if quick else (_CheckEach(
+            'each commit passes its own unit tests',
+            f'unit_tests-{others}', _tests_of_companion),))
+
 
 def _prepare(layout: Layout) -> Checked:
     """Builds what is checked.
 
     :raises Problem: if the series cannot even be built
     """
-    build.build(layout)
+    if layout.project != NOVA:
+        for name in layout.companions:
+            build.build(layout.of(name))
+    else:
+        build.build(layout)
     repo = git.Git(layout.tree)
     made = series.make_commits(repo, layout, repo.commit('base'))
     if not made:
@@ -181,7 +235,7 @@ def run(layout: Layout, quick: bool = False) -> int:
     :returns: the exit code
     """
     checked = _prepare(layout)
-    checks = _CHECKS + (() if quick else _SLOW)
+    checks = _checks(layout, quick)
     failed = 0
     for check in checks:
         begun = time.monotonic()

@@ -10,33 +10,53 @@ tests need.
 import argparse
 
 from tool import console
+from tool.layout import Layout
+from tool.layout import NOVA
 from tool.layout import PROJECT
+
+
+def _layouts(args: argparse.Namespace) -> list[Layout]:
+    """The series that are asked for; all of them if none is named."""
+    return [
+        PROJECT.of(name)
+        for name in args.projects or (NOVA, *PROJECT.companions)]
 
 
 def build(args: argparse.Namespace) -> int:
     from tool import build as builder
 
-    builder.build(PROJECT, force=args.force)
+    for layout in _layouts(args):
+        builder.build(layout, force=args.force)
     return 0
 
 
 def refresh(args: argparse.Namespace) -> int:
     from tool import refresh as refresher
 
-    changed = refresher.refresh(PROJECT, mend=args.mend)
-    for text in changed:
-        console.line(text)
-    if not changed:
-        console.line('patches/ and the overlay are up to date.')
-    if args.mend:
-        console.line('Now go on with: ./run build')
+    layouts = _layouts(args)
+    if not args.projects:
+        # What has not been built holds no commits to take back.
+        layouts = [layouts[0]] + [
+            layout for layout in layouts[1:]
+            if layout.tree.exists() and not args.mend]
+    for layout in layouts:
+        changed = refresher.refresh(layout, mend=args.mend)
+        for text in changed:
+            console.line(text)
+        if not changed:
+            console.line(
+                f'{layout.shown(layout.patches)}/ and what belongs to it are '
+                'up to date.')
+        if args.mend:
+            console.line(f'Now go on with: {layout.command("build")}')
     return 0
 
 
 def check(args: argparse.Namespace) -> int:
     from tool import check as checker
 
-    return checker.run(PROJECT, quick=args.quick)
+    return max([
+        checker.run(layout, quick=args.quick) for layout in _layouts(args)])
 
 
 def tests(args: argparse.Namespace) -> int:

@@ -13,21 +13,59 @@ RELEASE = '34.0.0'
 # The directories that hold additions, at the paths of Nova's own tree.
 OVERLAY_ROOTS = ('nova', 'api-ref', 'doc', 'releasenotes')
 
+# The project that the series is for; the others are its companions.
+NOVA = 'nova'
+
 
 @dataclasses.dataclass(frozen=True)
 class Layout:
-    """The places of one copy of the project, all below its root."""
+    """The places of one copy of this repository, all below its root.
+
+    :ivar project: whose series is meant: Nova's, or that of a companion
+    """
 
     root: pathlib.Path
+    project: str = NOVA
+
+    def of(self, project):
+        """The places of the series of another project."""
+        return dataclasses.replace(self, project=project)
+
+    @property
+    def companions(self):
+        """Names of the other projects that have a series here."""
+        return sorted(
+            pin.parent.name for pin in self.root.glob('companions/*/pin.txt'))
+
+    @property
+    def home(self):
+        """What holds the series of the project."""
+        if self.project == NOVA:
+            return self.root
+        return self.root / 'companions' / self.project
 
     @property
     def patches(self):
-        return self.root / 'patches'
+        return self.home / 'patches'
+
+    def patch(self, name):
+        """The path of a patch as users know it."""
+        return self.shown(self.patches / name)
+
+    @property
+    def overlay(self):
+        """The directories that hold additions.
+
+        The patches of a companion, which are few, hold them themselves.
+        """
+        return OVERLAY_ROOTS if self.project == NOVA else ()
 
     @property
     def release(self):
         """What is known of the release that the series stands on."""
-        return self.root / 'releases' / RELEASE
+        if self.project == NOVA:
+            return self.root / 'releases' / RELEASE
+        return self.home
 
     @property
     def base(self):
@@ -45,17 +83,30 @@ class Layout:
     @property
     def tree(self):
         """The patched tree, on which everything else stands."""
-        return self.build / 'nova'
+        return self.build / self.project
+
+    def beside(self, purpose):
+        """A directory in build/ that only this project uses."""
+        if self.project == NOVA:
+            return self.build / purpose
+        return self.build / f'{purpose}.{self.project}'
 
     @property
     def mend(self):
         """Where a patch that does not apply is mended."""
-        return self.build / 'mend'
+        return self.beside('mend')
 
     @property
     def staging(self):
         """What refresh is about to put into patches/ and the overlay."""
-        return self.build / 'refresh'
+        return self.beside('refresh')
+
+    def command(self, words):
+        """What to type for a command of ./run on this project."""
+        name, *options = words.split()
+        if self.project != NOVA:
+            name += f' {self.project}'
+        return ' '.join(['./run', name, *options])
 
     def shown(self, path):
         """The path as users know it: relative to the root if it is below."""

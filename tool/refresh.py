@@ -2,6 +2,7 @@
 
 """Takes the commits of the tree back into patches/ and the overlay."""
 
+import dataclasses
 import os
 import pathlib
 import re
@@ -11,8 +12,6 @@ import tempfile
 from tool import additions
 from tool.console import Problem
 from tool import git
-from tool.layout import Layout
-from tool.layout import OVERLAY_ROOTS
 from tool import patch
 from tool import series
 from tool import staging
@@ -39,7 +38,7 @@ def _changes(repo, commit):
         yield status[0], mode, path
 
 
-def _take(repo, commit, taken):
+def _take(layout, repo, commit, taken):
     """Makes the patch of a commit.
 
     :param taken: paths that earlier commits have added; added to
@@ -56,14 +55,14 @@ def _take(repo, commit, taken):
             raise Problem(f'Commit {shown} cannot be taken: its {path!r}.')
         # A name can be in the overlay once: a file that comes back after
         # it went stays in the patch.
-        if status != 'A' or path in taken:
+        if status != 'A' or path in taken or not layout.overlay:
             edited.append(path)
             continue
-        if not additions.in_overlay(path):
+        if not additions.in_overlay(layout, path):
             raise Problem(
                 f'Commit {shown} cannot be taken: it adds {path}, which is '
                 'outside the directories of the overlay '
-                f'({", ".join(OVERLAY_ROOTS)}).'
+                f'({", ".join(layout.overlay)}).'
             )
         adds.append(path)
         taken.add(path)
@@ -159,10 +158,11 @@ def _stage_additions(layout, repo, staged, taken, rest):
             for path in sorted(additions.touched(repo, it) & taken):
                 if not additions.apply(index, it, path):
                     raise Problem(
-                        f'{path} was changed where patches/{name}, which '
-                        'comes later, changes it too. Leave it in build/mend '
-                        'as it was there, and change it in build/nova when '
-                        'all patches apply.'
+                        f'{path} was changed where {layout.patch(name)}, '
+                        'which comes later, changes it too. Leave it in '
+                        f'{layout.shown(layout.mend)} as it was there, and '
+                        f'change it in {layout.shown(layout.tree)} when all '
+                        'patches apply.'
                     )
         for state in additions.in_index(index, sorted(taken)).values():
             state.write(repo, staged.root)
@@ -174,16 +174,17 @@ def _stage(layout, repo, commits, rest):
     :param commits: ids of the commits to make patches of
     :param rest: names of the patches that follow, which stay as they are
     """
-    staged = Layout(layout.staging)
+    staged = dataclasses.replace(layout, root=layout.staging)
     staged.patches.mkdir(parents=True)
     taken = set()
-    patches = [_take(repo, commit, taken) for commit in commits]
+    patches = [_take(layout, repo, commit, taken) for commit in commits]
     _stage_additions(layout, repo, staged, taken, rest)
     for name in rest:
         it = series.load(layout, name)
         for path in it.adds:
             if path in taken:
-                raise Problem(f'patches/{name} adds {path} a second time.')
+                raise Problem(
+                    f'{layout.patch(name)} adds {path} a second time.')
             if os.path.lexists(layout.root / path):
                 (staged.root / path).parent.mkdir(
                     parents=True, exist_ok=True)
@@ -222,7 +223,8 @@ def _check_tree(layout, where):
     """
     shown = layout.shown(where)
     if not (where / '.git').exists():
-        raise Problem(f'There is no {shown}: make it with ./run build.')
+        raise Problem(
+            f'There is no {shown}: make it with {layout.command("build")}.')
     repo = git.Git(where)
     if repo.branch() != tree.BRANCH:
         raise Problem(
@@ -261,9 +263,10 @@ def _check_sources(layout, repo):
         head = None
     if head != repo.commit(tree.BUILT):
         raise Problem(
-            'patches/ or the overlay changed since the tree was built, and '
-            'a refresh would overwrite that: bring these changes into the '
-            'tree (./run build) or take them back with git first.'
+            f'{layout.shown(layout.patches)}/ or the overlay changed since '
+            'the tree was built, and a refresh would overwrite that: bring '
+            f'these changes into the tree ({layout.command("build")}) or take '
+            'them back with git first.'
         )
 
 
@@ -294,7 +297,7 @@ def refresh(layout, mend=False):
             staged = _stage(layout, repo, commits, rest)
             head = _prove(repo, staged, repo.commit('base'), commits)
             before = _additions(layout) | {
-                f'patches/{name}' for name in series.names(layout)
+                layout.patch(name) for name in series.names(layout)
             }
             (staged.root / 'ready.new').write_text(
                 '\n'.join(['-' if mend else head, *sorted(before)]) + '\n'

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 
-"""The release of Nova that the series stands on, and its source archive."""
+"""The release that a series stands on, and its source archive."""
 
 import dataclasses
 import hashlib
@@ -33,7 +33,7 @@ class Base:
 
     @property
     def archive(self):
-        return f'{self.name}-{self.version}.tar.gz'
+        return f'{self.name.replace("-", "_")}-{self.version}.tar.gz'
 
 
 def read(layout):

@@ -66,10 +66,10 @@ def names(layout):
     for name in found:
         if not (layout.patches / name).is_file():
             raise Problem(
-                f'patches/series names {name}, which is not in patches/.'
+                f'{layout.patch(SERIES)} names {name}, which is not there.'
             )
         if found.count(name) > 1:
-            raise Problem(f'patches/series names {name} twice.')
+            raise Problem(f'{layout.patch(SERIES)} names {name} twice.')
     return found
 
 
@@ -78,7 +78,8 @@ def load(layout, name):
 
     :raises Problem: if the file is not a patch
     """
-    return patch.read((layout.patches / name).read_bytes(), f'patches/{name}')
+    return patch.read(
+        (layout.patches / name).read_bytes(), layout.patch(name))
 
 
 def _hunk(edits, path, line):

@@ -7,14 +7,13 @@ there; from then on it takes its place, also if the process dies meanwhile and
 the next one has to end that.
 """
 
+import dataclasses
 import os
 import pathlib
 import shutil
 import stat
 
 from tool import git
-from tool.layout import Layout
-from tool.layout import OVERLAY_ROOTS
 from tool import series
 from tool import tree
 
@@ -59,7 +58,8 @@ def _swap(layout, staged):
     :returns: what changed, one line for each file
     """
     changed = []
-    wanted = _files(staged.root, ('patches', *OVERLAY_ROOTS))
+    patches = staged.patches.relative_to(staged.root)
+    wanted = _files(staged.root, (patches, *layout.overlay))
     gone = set()
     for line in (staged.root / READY).read_text().splitlines()[1:]:
         if line not in wanted and os.path.lexists(layout.root / line):
@@ -95,7 +95,7 @@ def finish(layout):
 
     :returns: what changed, one line for each file
     """
-    staged = Layout(layout.staging)
+    staged = dataclasses.replace(layout, root=layout.staging)
     ready = staged.root / READY
     changed = []
     if ready.exists():

@@ -11,6 +11,7 @@ import time
 import xml.etree.ElementTree
 
 from tool import build
+from tool.checks import companion
 from tool import console
 from tool.console import Problem
 from tool import git
@@ -84,6 +85,18 @@ def _stestr(layout, suite):
     )
 
 
+def _companion(layout):
+    """Runs the unit tests of a companion for what its series touches.
+
+    :returns: the Outcome
+    """
+    for name in layout.companions:
+        build.build(layout.of(name))
+    paths = touched_paths(git.Git(layout.tree))
+    return companion.run_tests(
+        layout, layout.tree, companion.unit_tests(layout.tree, paths))
+
+
 def _report(title, outcome, seconds):
     """Prints what a part came to, and all that its failures said."""
     for name, text in sorted(outcome.details.items()):
@@ -101,7 +114,7 @@ def _report(title, outcome, seconds):
 def run(layout, parts):
     """Runs the tests and prints their number, alone on the last line.
 
-    :param parts: names of what to run: "tool" or a suite of Nova
+    :param parts: names of what to run: "tool", a suite of Nova or a companion
     :returns: the exit code
     """
     build.build(layout)
@@ -110,6 +123,8 @@ def run(layout, parts):
         start = time.monotonic()
         if part == 'tool':
             title, outcome = 'Tool and lab', _pytest(layout)
+        elif part in layout.companions:
+            title, outcome = part, _companion(layout.of(part))
         else:
             title, outcome = f'Nova, {part}', _stestr(layout, part)
         _report(title, outcome, time.monotonic() - start)

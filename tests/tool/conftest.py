@@ -63,6 +63,48 @@ def project(root, files=None):
     return layout
 
 
+COMPANION = 'python-client'
+
+# Stands for a companion, with what configures its checks.
+BASE_OF_COMPANION = {
+    'PKG-INFO': 'Metadata-Version: 2.1\nName: python-client\nVersion: 1.0\n',
+    '.pre-commit-config.yaml': (
+        'repos:\n  - repo: somewhere\n    hooks:\n'
+        '      - id: trailing-whitespace\n'
+        '      - id: hacking\n        exclude: ^doc/\n'
+    ),
+    'pyproject.toml': '[tool.setuptools]\n',
+    'tox.ini': '[flake8]\nselect = H\n',
+    'client/__init__.py': '',
+    'client/server.py': 'NAME = 1\n',
+    'client/tests/__init__.py': '',
+    'client/tests/unit/__init__.py': '',
+    'client/tests/unit/test_server.py': (
+        'import unittest\n\nfrom client import server\n\n\n'
+        'class Server(unittest.TestCase):\n    def test_name(self):\n'
+        '        self.assertEqual(1, server.NAME)\n'
+    ),
+    'doc/source/index.rst': 'Title\n=====\n\nText.\n',
+}
+
+
+def add_companion(layout, files=None):
+    """Adds a companion to a project, with its base at hand.
+
+    :returns: its Layout
+    """
+    layout = layout.of(COMPANION)
+    data = archive(files or BASE_OF_COMPANION)
+    layout.cache.mkdir(parents=True, exist_ok=True)
+    (layout.cache / 'python_client-1.0.tar.gz').write_bytes(data)
+    layout.home.mkdir(parents=True)
+    layout.base.write_text(
+        'python-client==1.0 \\\n    --hash=sha256:'
+        + hashlib.sha256(data).hexdigest() + '\n'
+    )
+    return layout
+
+
 class Tree:
     """The tree of a project, as a developer works in it."""
 
@@ -102,6 +144,25 @@ def tree(layout):
     """The tree of a project without patches."""
     build.build(layout)
     return Tree(layout)
+
+
+@pytest.fixture
+def companion(layout):
+    """The tree of a companion with two patches, beside a Nova without any."""
+    layout = add_companion(layout)
+    build.build(layout)
+    tree = Tree(layout)
+    tree.write('client/server.py', 'NAME = 2\n')
+    test = 'client/tests/unit/test_server.py'
+    tree.write(test, tree.read(test).replace('(1,', '(2,'))
+    tree.write('doc/source/server.rst', 'Server\n')
+    tree.commit(
+        'First\n\nWhy.\n\nCloses-Bug: #1\nChange-Id: I' + '1' * 40 + '\n')
+    tree.write('doc/source/server.rst', 'Server, two\n')
+    tree.commit(
+        'Second\n\nWhy.\n\nCloses-Bug: #1\nChange-Id: I' + '2' * 40 + '\n')
+    refresh.refresh(layout)
+    return tree
 
 
 @pytest.fixture

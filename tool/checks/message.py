@@ -64,7 +64,7 @@ def repeated(messages):
 def check(checked: Checked) -> list[str]:
     """Commit messages that Nova's reviewers would not take."""
     found = [
-        f'patches/{name}: {text}'
+        f'{checked.layout.patch(name)}: {text}'
         for name, it in checked.patches()
         for text in problems(it.message)
     ]

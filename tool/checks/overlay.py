@@ -6,14 +6,14 @@ import os
 import pathlib
 
 from tool.checks.checked import Checked
-from tool.layout import OVERLAY_ROOTS
 from tool import series
 
 
 def applies(checked: Checked) -> list[str]:
     """Patches that do not stand exactly where they say."""
     return [
-        f'patches/{one.name}: {text}: bring it up to date with ./run refresh'
+        f'{checked.layout.patch(one.name)}: {text}: bring it up to date with '
+        f'{checked.layout.command("refresh")}'
         for one in checked.made for text in one.offsets
     ]
 
@@ -27,7 +27,7 @@ def belongs(checked: Checked) -> list[str]:
             if path in owners:
                 found.append(f'{path} is added by {owners[path]} and {name}')
             owners[path] = name
-    for top in OVERLAY_ROOTS:
+    for top in checked.layout.overlay:
         for where, directories, names in os.walk(checked.layout.root / top):
             if '__pycache__' in directories:
                 directories.remove('__pycache__')
@@ -39,5 +39,7 @@ def belongs(checked: Checked) -> list[str]:
     named = {name for name, _ in checked.patches()}
     for file in sorted(checked.layout.patches.glob('*')):
         if file.name not in named | {series.SERIES}:
-            found.append(f'patches/{file.name} is not in patches/series')
+            found.append(
+                f'{checked.layout.patch(file.name)} is not in '
+                f'{checked.layout.patch(series.SERIES)}')
     return found

@@ -78,7 +78,7 @@ def check(checked: Checked) -> list[str]:
         done = checked.repo.run('diff', '--check', parent, one.commit)
         for line in done.stdout.decode(errors='replace').splitlines():
             if re.match(r'[^+-].*:\d+: ', line):
-                found.append(f'patches/{one.name}: {line}')
+                found.append(f'{checked.layout.patch(one.name)}: {line}')
         changed = checked.repo.lines(
             'diff', '--name-only', '--no-renames', '--diff-filter=M', parent,
             one.commit,
@@ -95,7 +95,7 @@ def check(checked: Checked) -> list[str]:
             )
             for line in lines:
                 found.append(
-                    f'patches/{one.name}: {path}:{line}: only white space '
-                    'changes here'
+                    f'{checked.layout.patch(one.name)}: {path}:{line}: only '
+                    'white space changes here'
                 )
     return found
