@@ -6,6 +6,7 @@ from collections import abc
 import contextlib
 from typing import Literal
 
+from nova import objects
 from nova.tests.fixtures import libvirt as fakelibvirt
 from openstack import connection
 
@@ -14,13 +15,8 @@ from lab.embedded import services
 from lab import faults
 from lab.needs import Lacking
 from lab.needs import Need
-from tool.layout import PROJECT
-from tool import release
 
 CAPABILITY = 'supports_live_migrate_rescued'
-
-RELEASED_VERSION = release.facts(PROJECT).service_version
-"""The service version of nova-compute of the release."""
 
 
 class EmbeddedFaults(faults.Faults):
@@ -74,11 +70,22 @@ class EmbeddedFaults(faults.Faults):
 
     @contextlib.contextmanager
     def not_upgraded(self, host: str) -> abc.Iterator[None]:
-        current = self._services.report_version(host, RELEASED_VERSION)
+        driver = self._services.computes[host].manager.driver
+        check = driver.check_can_live_migrate_destination
+
+        def released_check(
+            *args: object, **kwargs: object
+        ) -> objects.LibvirtLiveMigrateData:
+            checked = check(*args, **kwargs)
+            if 'rescue_files' in checked:
+                del checked.rescue_files
+            return checked
+
+        driver.check_can_live_migrate_destination = released_check
         try:
             yield
         finally:
-            self._services.report_version(host, current)
+            del driver.check_can_live_migrate_destination
 
     def configured(
         self, section: str, option: str, value: str

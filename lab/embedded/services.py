@@ -157,20 +157,6 @@ class Services(base.ServersTestBase):
                     found[name] = not each.hidden
         return found
 
-    def report_version(self, host: str, version: int) -> int:
-        """Give a compute service a version.
-
-        :returns: the version that it was of until now
-        """
-        with nova_context.target_cell(
-            nova_context.get_admin_context(),
-            self.host_mappings[host].cell_mapping,
-        ) as context:
-            service = objects.Service.get_by_compute_host(context, host)
-            current = service.version
-            main_db.service_update(context, service.id, {'version': version})
-        return current
-
     def report_capability(self, host: str, name: str, value: bool) -> None:
         """Give a compute service a driver capability, or take it away.
 

@@ -19,7 +19,7 @@ from tool import tree
 # git am to read its files alike.
 FORM = ('--no-renames', '--no-signature', '--no-numbered')
 
-_TOPIC = re.compile(r'#\s*Topic\s+([\w.-]+)\s*(?::\s*(.*))?$')
+_TOPIC = re.compile(r'#\s*Topic\s+([\w./-]+)\s*(?::\s*(.*))?$')
 
 _CHANGE = re.compile(r'^Change-Id: I[0-9a-f]{40}$', re.MULTILINE)
 

@@ -90,12 +90,18 @@ def refuse_destination(scene: Scene) -> None:
 
 @scenario(capability=2)
 def refuse_not_upgraded(scene: Scene) -> None:
-    """The API refuses a destination that still runs the earlier release"""
-    destination = scene.hosts()[1]
-    _refuse_host(
-        scene, f'take the upgrade from {destination}',
-        scene.cloud.faults.not_upgraded(destination), destination,
-        f'destination node {destination}', 'not upgraded')
+    """A destination that went back to the earlier release is not moved to"""
+    source, destination = scene.hosts()
+    server = scene.rescued(source)
+    with scene.lasting(
+            f'take the upgrade from {destination}',
+            scene.cloud.faults.not_upgraded(destination), 'give it back'):
+        server.fail_to_live_migrate(destination)
+        server.check_migration('error')
+        server.check_error(
+            'conductor_live_migrate_instance', 'No valid host', 'rescued')
+        server.check_lives_on(source)
+    _unrescue(server, source)
 
 
 @scenario(capability=2)

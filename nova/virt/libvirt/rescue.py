@@ -128,6 +128,29 @@ def get_disk_config(drvr, instance, guest_config, block_device_info):
     return config, block_device_info
 
 
+def offer(migrate_data):
+    """Record at the destination that it can receive a rescued server.
+
+    A source that cannot read the offer returns a migrate_data without the
+    field, or fails to load it.
+
+    :param migrate_data: LibvirtLiveMigrateData that the source is to complete
+    """
+    migrate_data.rescue_files = []
+
+
+def check_answer(migrate_data):
+    """Check at the destination that the source has read the offer.
+
+    :param migrate_data: LibvirtLiveMigrateData, as the source returned it
+    :raises nova.exception.MigrationPreCheckError: if it has not
+    """
+    if 'rescue_files' not in migrate_data:
+        raise exception.MigrationPreCheckError(reason=_(
+            'The nova-compute service of the source is of a release that '
+            'cannot live-migrate a rescued server.'))
+
+
 def check_source(instance, guest, block_device_info, migrate_data):
     """Plan at the source what a live migration has to carry.
 
@@ -138,9 +161,15 @@ def check_source(instance, guest, block_device_info, migrate_data):
     :param block_device_info: block device info of the instance (dict or None)
     :param migrate_data: LibvirtLiveMigrateData, of which it is already known
         which storage is shared
-    :raises nova.exception.MigrationPreCheckError: if the server has a disk,
-        or UEFI variables, that can not be carried
+    :raises nova.exception.MigrationPreCheckError: if the destination has made
+        no offer, or if the server has a disk, or UEFI variables, that can not
+        be carried
     """
+    if 'rescue_files' not in migrate_data:
+        # The destination passes this on. It does not know a newer exception.
+        raise exception.MigrationPreCheckError(reason=_(
+            'The nova-compute service of the destination is of a release that '
+            'cannot live-migrate a rescued server.'))
     _check_firmware(instance, guest)
 
     migrate_data.rescue_files = []
@@ -208,17 +237,12 @@ def fetch(drvr, context, instance, instance_dir, disk_info, migrate_data):
     :param disk_info: what get_instance_disk_info told on the source (list of
         dict), or None if there is no block migration
     :param migrate_data: LibvirtLiveMigrateData, as check_source left it
-    :raises nova.exception.MigrationPreCheckError: if the source is of a
-        release that does not tell what has to be carried, or if there is no
-        room for it here
+    :raises nova.exception.MigrationPreCheckError: if the source has not said
+        what has to be carried, or if there is no room for it here
     :raises oslo_concurrency.processutils.ProcessExecutionError: if a file
         cannot be copied from the source
     """
-    if 'rescue_files' not in migrate_data:
-        raise exception.MigrationPreCheckError(reason=_(
-            'The source node does not support the live migration of rescued '
-            'servers: its nova-compute service is not upgraded yet.'))
-
+    check_answer(migrate_data)
     _check_room(instance_dir, disk_info or [])
     types = {os.path.basename(info['path']): info['type']
              for info in disk_info or []}

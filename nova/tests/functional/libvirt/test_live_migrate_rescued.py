@@ -18,9 +18,8 @@ import threading
 from lxml import etree
 
 from nova.compute import power_state
-from nova.compute import rescue
+from nova.compute import utils as compute_utils
 from nova import context as nova_context
-from nova.db.main import api as db
 from nova import objects
 from nova.tests.fixtures import libvirt as fakelibvirt
 from nova.tests.functional.api import client
@@ -150,7 +149,7 @@ class LiveMigrateRescuedTest(LiveMigrateRescuedTestBase):
             'supports_live_migrate_rescued'] = False
         self._run_periodics()
         self.assertNotIn(
-            rescue.LIVE_MIGRATE_TRAIT,
+            compute_utils.LIVE_MIGRATE_RESCUED_TRAIT,
             self._get_provider_traits(self.compute_rp_uuids[host]))
 
     def _test_migrate_and_unrescue(self, host):
@@ -181,15 +180,33 @@ class LiveMigrateRescuedTest(LiveMigrateRescuedTestBase):
         self._assert_refused(
             400, 'The destination node dest does not support', host='dest')
 
-    def test_destination_of_an_earlier_release(self):
+    def test_destination_went_back_to_an_earlier_release(self):
+        """Its trait in placement is the only trace of the later one."""
+        self.stub_out('nova.virt.libvirt.rescue.offer', lambda data: None)
+        self._live_migrate('dest')
+        self._wait_for_migration_status(self.server, ['error'])
+        self._assert_server('source')
+        event = self._wait_for_action_fail_completion(
+            self.server, 'live-migration', 'conductor_live_migrate_instance')
+        # refused, and the scheduler then asked for another one
+        self.assertIn('Only hosts that support the live migration of rescued '
+                      'servers were considered', event['details'])
+
+    def test_guest_powered_off(self):
+        self.src.driver._host.get_connection().lookupByUUIDString(
+            self.server['id']).destroy()
         context = nova_context.get_admin_context()
-        service = objects.Service.get_by_compute_host(context, 'dest')
-        db.service_update(
-            context, service.id,
-            {'version': rescue.MIN_COMPUTE_LIVE_MIGRATE - 1})
-        self._assert_refused(
-            400, 'The destination node dest does not support',
-            'not upgraded', host='dest')
+        instance = objects.Instance.get_by_uuid(context, self.server['id'])
+        instance.power_state = power_state.SHUTDOWN
+        instance.save()
+        exc = self.assertRaises(
+            client.OpenStackApiException, self._live_migrate)
+        self.assertEqual(409, exc.response.status_code)
+        self.assertIn('Unrescue it', str(exc))
+
+        self._unrescue_server(self.server)
+        self._live_migrate('dest')
+        self._wait_for_migration_status(self.server, ['completed'])
 
     def test_scheduler_finds_no_capable_host(self):
         self._make_incapable('dest')

@@ -161,10 +161,12 @@ class RescueTestBase(test.NoDBTestCase):
         return guest
 
     def _migrate_data(self, **kwargs):
-        return objects.LibvirtLiveMigrateData(
+        migrate_data = objects.LibvirtLiveMigrateData(
             instance_relative_path=uuids.server, **dict(
                 {'is_shared_instance_path': False, 'block_migration': True,
                  'is_shared_block_storage': False}, **kwargs))
+        rescue.offer(migrate_data)
+        return migrate_data
 
 
 class DiskInfoTest(RescueTestBase):
@@ -327,7 +329,7 @@ class CheckSourceTest(RescueTestBase):
         self._legacy_rescue()
         migrate_data = objects.LibvirtLiveMigrateData(
             filename='fake', image_type='raw', disk_available_mb=1,
-            is_volume_backed=False)
+            is_volume_backed=False, rescue_files=[])
         with mock.patch.object(
                 self.drvr, '_check_shared_storage_test_file',
                 return_value=False):
@@ -336,6 +338,88 @@ class CheckSourceTest(RescueTestBase):
                 self.block_device_info)
         self.assertIn('disk.eph0', migrate_data.rescue_files)
         self.assertTrue(migrate_data.block_migration)
+
+
+class ReleasesTest(RescueTestBase):
+    """Compute services that do not carry the disks of a rescued server.
+
+    Another release may give the next versions of LibvirtLiveMigrateData a
+    meaning of its own. It has no field rescue_files: it does not send it, and
+    drops it when it loads an object.
+    """
+
+    def _of_another_release(self, version):
+        class LibvirtLiveMigrateData(objects.LibvirtLiveMigrateData):
+            VERSION = version
+            fields = {
+                name: field for name, field
+                in objects.LibvirtLiveMigrateData.fields.items()
+                if name != 'rescue_files'}
+        return LibvirtLiveMigrateData
+
+    def _check_destination(self):
+        with test.nested(
+            mock.patch.object(self.drvr, '_compare_cpu'),
+            mock.patch.object(
+                self.drvr, '_create_shared_storage_test_file',
+                return_value='fake'),
+            mock.patch.object(
+                self.drvr._network_api, 'has_port_binding_extension',
+                return_value=False),
+            mock.patch.object(
+                self.drvr, '_host_can_support_mdev_live_migration',
+                return_value=False),
+        ):
+            self.instance.vcpu_model = None
+            return self.drvr.check_can_live_migrate_destination(
+                self.context, self.instance, {'cpu_info': None},
+                {'disk_available_least': 1})
+
+    def _check_answer(self, migrate_data):
+        return self.drvr.check_source_migrate_data_at_dest(
+            self.context, self.instance, migrate_data, None, None, None)
+
+    def test_both_of_this_release(self):
+        migrate_data = self._check_destination()
+        self.assertEqual([], migrate_data.rescue_files)
+        self.assertIs(migrate_data, self._check_answer(migrate_data))
+
+    def test_offer_for_rescued_servers_only(self):
+        self.instance.vm_state = vm_states.ACTIVE
+        migrate_data = self._check_destination()
+        self.assertNotIn('rescue_files', migrate_data)
+        self.assertIs(migrate_data, self._check_answer(migrate_data))
+
+    def test_destination_of_another_release(self):
+        self._write_all()
+        self._legacy_rescue()
+        exc = self.assertRaises(
+            exception.MigrationPreCheckError,
+            self.drvr.check_can_live_migrate_source, self.context,
+            self.instance, objects.LibvirtLiveMigrateData(
+                filename='fake', image_type='raw', block_migration=True,
+                disk_available_mb=1, is_volume_backed=False),
+            self.block_device_info)
+        self.assertIn('of the destination is of a release', str(exc))
+
+    def test_source_of_the_next_release(self):
+        other = self._of_another_release(
+            objects.LibvirtLiveMigrateData.VERSION)
+        primitive = self._check_destination().obj_to_primitive()
+        primitive = other._obj_from_primitive(
+            self.context, other.VERSION, primitive).obj_to_primitive()
+        answer = objects.LibvirtLiveMigrateData.obj_from_primitive(primitive)
+        exc = self.assertRaises(
+            exception.MigrationPreCheckError,
+            self._check_answer, answer)
+        self.assertIn('of the source is of a release', str(exc))
+
+    def test_source_of_an_earlier_release(self):
+        """The conductor does not bring the object back to its version."""
+        migrate_data = self._check_destination()
+        self.assertRaises(
+            exception.ObjectActionError, migrate_data.obj_to_primitive,
+            target_version='1.14')
 
 
 @ddt.ddt
@@ -432,11 +516,14 @@ class PreLiveMigrationTest(RescueTestBase):
         self.assertFalse(self.compressed['disk.eph0'])
         self.assertTrue(self.compressed['disk.config'])
 
-    def test_source_of_an_earlier_release(self):
+    def test_source_of_another_release(self):
+        migrate_data = self._migrate_data()
+        del migrate_data.rescue_files
         exc = self.assertRaises(
-            exception.MigrationPreCheckError, self._pre_live_migration,
-            self._legacy_rescue(), migrate_data=self._migrate_data())
-        self.assertIn('source node', str(exc))
+            exception.MigrationPreCheckError,
+            self._pre_live_migration,
+            self._legacy_rescue(), migrate_data=migrate_data)
+        self.assertIn('of the source is of a release', str(exc))
 
     def _qcow2_disk_info(self, backing_image):
         """Disk info of a legacy rescue with qcow2 disks."""
