@@ -73,7 +73,7 @@ class FaultsTestBase(test_live_migrate_rescued.LiveMigrateRescuedTestBase):
         self.useFixture(fixtures.MockPatch(
             'nova.virt.libvirt.utils.copy_image', side_effect=self._copy))
 
-    def _copy(self, src, dest, host, receive, compression=True):
+    def _copy(self, src, dest, host, receive, **kwargs):
         shutil.copy(self.host_dirs.elsewhere(src, host), dest)
 
     def _dir(self, host):

@@ -15,6 +15,7 @@ import io
 import os
 from unittest import mock
 
+from cursive import exception as cursive_exc
 import ddt
 import fixtures
 from glanceclient import exc as glance_exc
@@ -373,13 +374,9 @@ class ImagesTest(RescuedStorageTestBase):
         self._migrate_and_check()
         self.assertEqual([uuids.server_image], self.downloaded)
 
-    @ddt.data(
-        exception.GlanceConnectionFailed(server='glance', reason='down'),
-        exception.ImageNotAuthorized(image_id=uuids.legacy),
-        exception.ImageUnacceptable(image_id=uuids.legacy, reason='no data'),
-        glance_exc.HTTPInternalServerError())
-    def test_image_service_fails(self, error):
-        self._download(error)
+    def test_image_service_down(self):
+        self._download(exception.GlanceConnectionFailed(
+            server='glance', reason='down'))
         self._migrate_and_check()
 
     def test_backing_file_is_not_aged_out_while_rescued(self):
@@ -453,6 +450,19 @@ class FailureTest(RescuedStorageTestBase):
         image_id = getattr(uuids, image)
         self.glance.delete(None, image_id)
         self._test_copy_broken_off(imagecache.get_cache_fname(image_id))
+
+    @ddt.data(
+        exception.ImageNotAuthorized(image_id=uuids.legacy),
+        exception.ImageUnacceptable(image_id=uuids.legacy, reason='no data'),
+        cursive_exc.SignatureVerificationError(reason='not its own'),
+        glance_exc.HTTPInternalServerError())
+    def test_image_refused(self, error):
+        """The copy of the source is not used in its place."""
+        with mock.patch.object(self.glance, 'download', autospec=True,
+                               side_effect=error):
+            self._live_migrate()
+            self._assert_nothing_happened()
+        self.assertEqual({}, self._cache('dest'))
 
     def test_destination_disk_full(self):
         def fail(*args, **kwargs):

@@ -14,14 +14,17 @@ import os
 import shutil
 from unittest import mock
 
+from cursive import exception as cursive_exc
 import ddt
 import fixtures
 from glanceclient import exc as glance_exc
+from keystoneauth1 import exceptions as ks_exc
 from oslo_concurrency import processutils
 from oslo_serialization import jsonutils
 from oslo_utils.fixture import uuidsentinel as uuids
 
 from nova.compute import vm_states
+import nova.conf
 from nova import context
 from nova import exception
 from nova import objects
@@ -32,10 +35,13 @@ from nova.tests.unit import fake_block_device
 from nova.tests.unit import fake_instance
 from nova.virt import driver
 from nova.virt import fake
+from nova.virt.libvirt import config as vconfig
 from nova.virt.libvirt import driver as libvirt_driver
 from nova.virt.libvirt import guest as libvirt_guest
 from nova.virt.libvirt import imagecache
 from nova.virt.libvirt import rescue
+
+CONF = nova.conf.CONF
 
 
 class RescueTestBase(test.NoDBTestCase):
@@ -169,6 +175,112 @@ class RescueTestBase(test.NoDBTestCase):
         return migrate_data
 
 
+@ddt.ddt
+class FirmwareTest(RescueTestBase):
+    """The firmware of a server across its rescue."""
+
+    UEFI = """
+        <loader readonly="yes" secure="{secure}" type="pflash"
+        >/fw/CODE</loader>
+        <nvram template="/fw/VARS">/nvram/server_VARS.fd</nvram>"""
+
+    def _config(self, os='', features='', disk='disk'):
+        config = vconfig.LibvirtConfigGuest()
+        config.parse_str(
+            '<domain><os><type>hvm</type>%s</os><features>%s</features>'
+            '<devices>%s</devices></domain>' % (
+                os, features, self._disk(disk, 'vda')))
+        return config
+
+    def _firmware(self, config):
+        return {name: getattr(config, name) for name in (
+            'os_loader', 'os_loader_type', 'os_loader_readonly',
+            'os_loader_secure', 'os_firmware_secure', 'os_nvram',
+            'os_nvram_template')}
+
+    def _smm(self, config):
+        return any(isinstance(f, vconfig.LibvirtConfigGuestFeatureSMM)
+                   for f in config.features)
+
+    @ddt.data('yes', 'no')
+    def test_of_the_server(self, secure):
+        server = self._config(
+            self.UEFI.format(secure=secure), '<smm state="on"/>')
+        rescue.record(self.instance, uuids.rescue_image, server)
+        for rescue_guest in (None, self._config(disk='disk.rescue')):
+            before = rescue.get_guest_before_rescue(
+                self.instance, rescue_guest)
+            self.assertEqual(self._firmware(server), self._firmware(before))
+            self.assertEqual('/nvram/server_VARS.fd', before.os_nvram)
+            self.assertTrue(self._smm(before))
+
+    def test_of_a_server_with_bios(self):
+        rescue.record(self.instance, uuids.rescue_image, self._config())
+        before = rescue.get_guest_before_rescue(
+            self.instance, self._config(self.UEFI.format(secure='yes'),
+                                        disk='disk.rescue'))
+        self.assertIsNone(before.os_loader)
+        self.assertFalse(self._smm(before))
+
+    def test_rescued_again_from_a_rescue_guest(self):
+        server = self._config(self.UEFI.format(secure='no'))
+        rescue.record(self.instance, uuids.earlier, server)
+        rescue.record(self.instance, uuids.rescue_image,
+                      self._config(disk='disk.rescue'))
+        self.assertEqual(
+            uuids.rescue_image,
+            self.instance.system_metadata[rescue.RESCUE_IMAGE_ID])
+        self.assertEqual(
+            self._firmware(server),
+            self._firmware(rescue.get_guest_before_rescue(
+                self.instance, None)))
+
+    def test_rescued_before_the_upgrade(self):
+        server = self._config(self.UEFI.format(secure='no'))
+        rescue_guest = self._config(disk='disk.rescue')
+        self.assertIs(rescue_guest, rescue.get_guest_before_rescue(
+            self.instance, rescue_guest))
+        self._write(self._path('unrescue.xml'), (
+            '<domain><os><type>hvm</type>%s</os><features/><devices/>'
+            '</domain>' % self.UEFI.format(secure='no')))
+        self.assertEqual(
+            self._firmware(server),
+            self._firmware(rescue.get_guest_before_rescue(
+                self.instance, rescue_guest)))
+
+    def test_forget(self):
+        before = dict(self.instance.system_metadata)
+        rescue.record(
+            self.instance, uuids.rescue_image,
+            self._config(self.UEFI.format(secure='yes'),
+                         '<smm state="on"/>'))
+        rescue.forget(self.instance)
+        self.assertEqual(before, self.instance.system_metadata)
+
+    @ddt.data(True, False)
+    def test_driver_restores_it(self, preserve_state):
+        """Also in a reboot of what the state was reset of."""
+        self._guest(self._disk('disk.rescue', 'vda'))
+        rescue.record(self.instance, uuids.rescue_image,
+                      self._config(self.UEFI.format(secure='no')))
+        with test.nested(
+            mock.patch.object(self.drvr, '_get_all_assigned_mediated_devices',
+                              autospec=True, return_value={}),
+            mock.patch.object(self.drvr, '_destroy', autospec=True),
+            mock.patch.object(self.drvr, '_cleanup', autospec=True),
+            mock.patch.object(self.drvr, 'destroy', autospec=True),
+            mock.patch.object(self.drvr, '_get_guest_xml', autospec=True,
+                              side_effect=test.TestingException),
+        ) as mocks:
+            self.assertRaises(
+                test.TestingException, self.drvr._hard_reboot, self.context,
+                self.instance, [], None,
+                block_device_info=self.block_device_info,
+                preserve_state=preserve_state)
+        self.assertEqual(
+            '/fw/CODE', mocks[-1].call_args.kwargs['old_guest'].os_loader)
+
+
 class DiskInfoTest(RescueTestBase):
     """What the source tells of the disks of a rescued server."""
 
@@ -261,7 +373,7 @@ class CheckSourceTest(RescueTestBase):
         migrate_data = self._migrate_data(**kwargs)
         rescue.check_source(
             self.instance, guest, self.block_device_info, migrate_data)
-        return migrate_data.rescue_files
+        return sorted(migrate_data.rescue_files)
 
     def test_legacy_rescue(self):
         self._write_all()
@@ -329,7 +441,7 @@ class CheckSourceTest(RescueTestBase):
         self._legacy_rescue()
         migrate_data = objects.LibvirtLiveMigrateData(
             filename='fake', image_type='raw', disk_available_mb=1,
-            is_volume_backed=False, rescue_files=[])
+            is_volume_backed=False, rescue_files={})
         with mock.patch.object(
                 self.drvr, '_check_shared_storage_test_file',
                 return_value=False):
@@ -381,7 +493,7 @@ class ReleasesTest(RescueTestBase):
 
     def test_both_of_this_release(self):
         migrate_data = self._check_destination()
-        self.assertEqual([], migrate_data.rescue_files)
+        self.assertEqual({}, migrate_data.rescue_files)
         self.assertIs(migrate_data, self._check_answer(migrate_data))
 
     def test_offer_for_rescued_servers_only(self):
@@ -433,6 +545,8 @@ class PreLiveMigrationTest(RescueTestBase):
             self.useFixture(fixtures.TempDir()).path, 'instances')
         self.cache = os.path.join(self.instances_path, '_base')
         self.copy_fails = None
+        self.copy_hook = None
+        self.copied_by = []
         self.compressed = {}
         self.useFixture(fixtures.MockPatch(
             'nova.virt.libvirt.utils.copy_image', self._copy_image))
@@ -444,11 +558,19 @@ class PreLiveMigrationTest(RescueTestBase):
             'nova.virt.libvirt.utils.create_image', self._create_image))
 
     def _copy_image(self, src, dest, host=None, receive=False,
-                    compression=True):
+                    on_execute=None, on_completion=None, compression=True):
         """Copy from the source, whose files stand under another path."""
         self.assertEqual(('source', True), (host, receive))
         self.compressed[os.path.basename(src)] = compression
+        process = mock.Mock(spec_set=['pid'], pid=1234)
+        on_execute(process)
+        self.copied_by.append(
+            {uuid: list(pids) for uuid, pids
+             in self.drvr.job_tracker.jobs.items()})
+        on_completion(process)
         src = src.replace(self.instances_path, self.source_path)
+        if self.copy_hook:
+            self.copy_hook(src)
         if self.copy_fails and src.endswith(self.copy_fails):
             self._write(dest, 'broken off')
             raise processutils.ProcessExecutionError('scp')
@@ -496,17 +618,99 @@ class PreLiveMigrationTest(RescueTestBase):
         self.assertRaises(
             processutils.ProcessExecutionError,
             self._pre_live_migration, self._legacy_rescue())
-        self.assertNotIn('disk.swap', os.listdir(self.instance_dir))
-        self.assertNotIn('disk.swap.part', os.listdir(self.instance_dir))
+        # the driver has put nothing else there than what was copied before
+        self.assertEqual(
+            ['disk.config', 'disk.config.rescue', 'disk.eph0', 'disk.info'],
+            sorted(os.listdir(self.instance_dir)))
+
+    def test_copy_is_killed_with_the_instance_directory(self):
+        self._pre_live_migration(self._legacy_rescue())
+        self.assertEqual([{uuids.server: [1234]}] * 5, self.copied_by)
+        self.assertNotIn(uuids.server, self.drvr.job_tracker.jobs)
+
+    def test_attempt_that_timed_out_leaves_the_retry_alone(self):
+        """The rollback removes the directory, and a retry makes a new one."""
+        def roll_back_and_try_again(src):
+            if src.endswith('disk.eph0'):
+                shutil.rmtree(self.instance_dir)
+                os.mkdir(self.instance_dir)
+
+        self.copy_hook = roll_back_and_try_again
+        self.assertRaises(
+            FileNotFoundError, self._pre_live_migration,
+            self._legacy_rescue())
+        self.assertEqual([], os.listdir(self.instance_dir))
+
+    def _assert_no_room(self, info, needed, **kwargs):
+        """With one byte less than is needed, nothing is copied."""
+        stats = os.statvfs('/')
+        with mock.patch('os.statvfs', autospec=True,
+                        return_value=mock.Mock(
+                            spec_set=stats, f_bavail=needed - 1, f_frsize=1)):
+            exc = self.assertRaises(
+                exception.MigrationPreCheckError, self._pre_live_migration,
+                self._legacy_rescue('qcow2'), info, **kwargs)
+        self.assertIn('take up %d bytes' % needed, str(exc))
+        self.assertNotIn(CONF.host, str(exc))
+        self.assertEqual(['disk.info'], os.listdir(self.instance_dir))
 
     def test_no_room(self):
         info = self._qcow2_disk_info(uuids.rescue_image)
-        info[1]['disk_size'] = 1 << 62
+        rescue.add_backing_sizes(self.drvr, info)
+        copied = sum(len(name) for name in (
+            'disk.eph0', 'disk.swap', 'disk.config', 'disk.config.rescue',
+            'kernel.rescue'))
+        self._assert_no_room(
+            info, 2 + 2 * len('at the source') + copied)
+
+    def test_no_room_to_merge_an_ephemeral_disk(self):
+        info = self._qcow2_disk_info(uuids.rescue_image)[:1]
+        self._write(os.path.join(self.cache, 'ephemeral_1_default'), '12345')
+        info[0]['backing_file'] = 'ephemeral_1_default'
+        info[0]['path'] = self._path('disk.eph0')
+        rescue.add_backing_sizes(self.drvr, info)
+        migrate_data = self._migrate_data()
+        self._assert_no_room(info, 1 + 2 * 5, migrate_data=migrate_data)
+
+    def test_room_for_what_is_in_the_cache_already(self):
+        info = self._qcow2_disk_info(uuids.rescue_image)[:1]
+        rescue.add_backing_sizes(self.drvr, info)
+        with mock.patch('os.statvfs', autospec=True,
+                        return_value=mock.Mock(
+                            spec_set=os.statvfs('/'),
+                            f_bavail=1, f_frsize=1)):
+            rescue._check_room(self.drvr, self.instance_dir, info,
+                               self._migrate_data())
+
+    @ddt.data(
+        {'files': '../../.ssh/authorized_keys'}, {'files': '/etc/passwd'},
+        {'files': 'disk.info'}, {'files': 'disk\n'}, {'files': ''},
+        {'relative_path': '..'}, {'relative_path': '/root'},
+        {'host': '-oProxyCommand=x'}, {'host': 'a b'},
+        {'backing_file': '../disk'}, {'backing_file': '/etc/shadow'},
+        {'backing_file': '-f'}, {'path': '/x/.ssh/disk'},
+        {'path': uuids.server + '/authorized_keys'}, {'type': 'luks'},
+        {'disk_size': '1'}, {'virt_disk_size': '1'})
+    def test_source_that_is_not_to_be_trusted(self, said):
+        info = self._qcow2_disk_info(uuids.rescue_image)
+        migrate_data = self._migrate_data()
+        (key, value), = said.items()
+        if key == 'files':
+            migrate_data.rescue_files = {value: 1}
+        elif key == 'relative_path':
+            migrate_data.instance_relative_path = value
+        elif key == 'host':
+            self.instance.host = value
+        else:
+            info[1][key] = value
+        before = sorted(os.walk(self.instances_path))
         exc = self.assertRaises(
-            exception.MigrationPreCheckError, self._pre_live_migration,
-            self._legacy_rescue('qcow2'), info)
-        self.assertIn('bytes free', str(exc))
-        self.assertEqual(['disk.info'], os.listdir(self.instance_dir))
+            exception.MigrationPreCheckError, self.drvr.pre_live_migration,
+            self.context, self.instance, self.block_device_info, [],
+            jsonutils.dumps(info), migrate_data)
+        self.assertIn('what cannot belong to', str(exc))
+        self.assertEqual(before, sorted(os.walk(self.instances_path)))
+        self.assertEqual({}, self.compressed)
 
     def test_copies_are_compressed_but_those_of_qcow2(self):
         info = self._qcow2_disk_info(uuids.rescue_image)
@@ -588,10 +792,41 @@ class PreLiveMigrationTest(RescueTestBase):
         self.assertEqual('at the source', self._cached(uuids.rescue_image))
 
     @ddt.data(
-        exception.GlanceConnectionFailed(server='glance', reason='down'),
         exception.ImageNotAuthorized(image_id=uuids.rescue_image),
+        exception.ImageUnacceptable(image_id=uuids.rescue_image, reason='no'),
+        cursive_exc.SignatureVerificationError(reason='no'),
+        exception.CertificateValidationFailed(cert_uuid='c', reason='no'),
         glance_exc.HTTPInternalServerError())
-    def test_backing_files_when_the_image_service_fails(self, error):
+    def test_backing_file_that_is_refused(self, error):
+        """Not even the copy of the source is used then."""
+        info = self._qcow2_disk_info(uuids.rescue_image)
+        self.instance.system_metadata[rescue.RESCUE_IMAGE_ID] = (
+            uuids.rescue_image)
+        with mock.patch('nova.virt.libvirt.utils.fetch_image',
+                        autospec=True, side_effect=error):
+            self.assertRaises(
+                type(error), self._pre_live_migration,
+                self._legacy_rescue('qcow2'), info)
+        self.assertEqual([], os.listdir(self.cache))
+
+    @ddt.data(True, False)
+    def test_backing_file_with_trusted_certificates(self, recorded):
+        """What the source has cannot be verified."""
+        info = self._qcow2_disk_info(uuids.rescue_image)
+        self.instance.trusted_certs = objects.TrustedCerts(ids=['cert'])
+        del self.images[uuids.server_image]
+        if recorded:
+            self.instance.system_metadata[rescue.RESCUE_IMAGE_ID] = (
+                uuids.rescue_image)
+        self.assertRaises(
+            exception.ImageNotFound, self._pre_live_migration,
+            self._legacy_rescue('qcow2'), info)
+        self.assertEqual([], os.listdir(self.cache))
+
+    @ddt.data(
+        exception.GlanceConnectionFailed(server='glance', reason='down'),
+        ks_exc.ConnectFailure())
+    def test_backing_files_when_the_image_service_is_down(self, error):
         info = self._qcow2_disk_info(uuids.rescue_image)
         self.instance.system_metadata[rescue.RESCUE_IMAGE_ID] = (
             uuids.rescue_image)
