@@ -21,6 +21,8 @@ class _On(argparse.Action):
         namespace.on = values
         if values == 'lab':
             namespace.environment = environments.IF_LAB
+            # It has them as ./run lab up has left them.
+            namespace.companions = False
 
 
 def add(commands) -> None:
@@ -32,7 +34,8 @@ def add(commands) -> None:
         'if Nova does something else.')
     _add_log(command)
     command.set_defaults(
-        call='lab.demo:run', environment='nova', parser=command)
+        call='lab.demo:run', environment='nova', companions=True,
+        parser=command)
 
     command = commands.add_parser(
         'scenarios', help='play what the series does, and check all of it',
@@ -60,7 +63,7 @@ def add(commands) -> None:
     _add_log(command)
     command.set_defaults(
         call='lab.runner:run_command', environment='nova', parser=command,
-        root=PROJECT.root / '.lab')
+        companions=True, root=PROJECT.root / '.lab')
 
 
 def _add_log(command: argparse.ArgumentParser) -> None:

@@ -76,6 +76,11 @@ def main(argv: abc.Sequence[str]) -> int:
         signal.signal(number, _ended)
     try:
         environments.enter(PROJECT, args, argv)
+        if getattr(args, 'companions', False) and not getattr(
+                args, 'list', False):
+            # Before a module of the command imports what they bring.
+            importlib.import_module('tool.clients').install(
+                PROJECT, released=getattr(args, 'stock', False))
         module, _, name = args.call.partition(':')
         return getattr(importlib.import_module(module), name)(args)
     except console.Problem as problem:

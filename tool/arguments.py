@@ -106,7 +106,8 @@ def _add_tests(commands) -> None:
         'parts', nargs='*', metavar='PART', type=_part,
         help=f'run only these: {", ".join(PARTS)} (tool has the lab in it)')
     command.set_defaults(
-        call='tool.commands:tests', environment='nova', parser=command)
+        call='tool.commands:tests', environment='nova', companions=True,
+        parser=command)
 
 
 def _part(name: str) -> str:

@@ -105,10 +105,11 @@ def _make_mend(layout, repo, failure):
     os.rename(new, layout.mend)
 
 
-def build(layout, force=False):
+def build(layout, force=False, quiet=False):
     """Makes the patched tree, or brings it up to what patches/ says.
 
     :param force: discard what the tree holds that patches/ has not
+    :param quiet: do not show it
     :returns: the id of the last commit
     :raises Problem: if it cannot be built; the tree is then as it was
     """
@@ -116,7 +117,10 @@ def build(layout, force=False):
         base = release.read(layout)
         if not (layout.tree / '.git').exists():
             release.archive(layout, base)
-        with console.step(f'Building {layout.shown(layout.tree)}') as said:
+        shown = f'Building {layout.shown(layout.tree)}'
+        with (
+            contextlib.nullcontext([]) if quiet else console.step(shown)
+        ) as said:
             said.append(_build(layout, base, force))
     return git.Git(layout.tree).commit('HEAD')
 

@@ -7,7 +7,9 @@ A command declares, beside what it calls:
 `environment`
     the name of a tox environment, or IF_LAB;
 `packages`
-    whether it may install the packages of the system that the lab needs.
+    whether it may install the packages of the system that the lab needs;
+`companions`
+    whether it needs the companions, patched, in that environment.
 
 Only what a command needs is made, and nothing is made for words that are
 wrong, because they are parsed before.

@@ -13,7 +13,6 @@ from unittest import mock
 import fixtures
 from nova.cmd import manage
 from nova import context as nova_context
-from nova.db.main import api as main_db
 from nova import exception
 from nova import objects
 from nova.tests.functional.libvirt import base

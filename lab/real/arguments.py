@@ -139,7 +139,7 @@ def _calls(
     """
     command.set_defaults(
         call=f'lab.real.commands:{function}', root=PROJECT.root / '.lab',
-        parser=command, packages=installs,
+        parser=command, packages=installs, companions=installs,
         environment='lab' if installs else environments.IF_LAB)
 
 

@@ -14,6 +14,7 @@ from openstack.compute.v2 import server as sdk_server
 from openstack import exceptions
 
 from lab import cloud as cloud_api
+from lab.words import command_line
 from lab.words import expect
 from tool.layout import PROJECT
 from tool import release
@@ -134,14 +135,31 @@ class Client:
 
     def ask_live_migration(
         self, host: str | None = None,
-        microversion: str = LIVE_MIGRATE_RESCUED,
+        microversion: str | None = None,
     ) -> None:
-        """Ask for a live migration, to the scheduler's choice if no host."""
+        """Ask for a live migration, to the scheduler's choice if no host.
+
+        :param microversion: another than the SDK would choose
+        """
         earlier = len(self.migrations())
-        self.act(
-            {'os-migrateLive': {'host': host, 'block_migration': 'auto'}},
-            microversion, as_admin=True)
+        if microversion is None:
+            self._admin.compute.live_migrate_server(self.id, host=host)
+            expect.note_done('live_migrate_server')
+        else:
+            self.act(
+                {'os-migrateLive': {'host': host, 'block_migration': 'auto'}},
+                microversion, as_admin=True)
         self._earlier_migrations = earlier
+
+    def run(self, line: str) -> str:
+        """Run an openstack command as the operator. Returns what it prints.
+
+        :raises openstack.exceptions.HttpException: if it is refused
+        :raises osc_lib.exceptions.CommandError: if it fails
+        """
+        said = command_line.run(self._admin, line)
+        expect.note_done(line)
+        return said
 
     def delete_migration(self) -> None:
         """Ask to abort the live migration that is running."""

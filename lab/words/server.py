@@ -15,6 +15,8 @@ import string
 from typing import Literal
 from typing import TYPE_CHECKING
 
+from osc_lib import exceptions as osc_exceptions
+
 from lab import cloud as cloud_api
 from lab import faults
 from lab.guest import console as guests
@@ -225,8 +227,7 @@ class Server(client.Client):
 
     @steps.action('live-migrate {self} to {host}')
     def live_migrate(
-        self, host: str | None = None,
-        microversion: str = client.LIVE_MIGRATE_RESCUED,
+        self, host: str | None = None, microversion: str | None = None,
     ) -> None:
         """Live-migrate it, and wait. In rescue, it is so all the time."""
         self.settle()
@@ -239,6 +240,26 @@ class Server(client.Client):
         self.settle()
         self.ask_live_migration(host)
         self._wait_for_end({'failed', 'error'})
+
+    @steps.action('type "{line}"')
+    def type(self, line: str) -> None:
+        """Type an openstack command, as the operator."""
+        self.settle()
+        self.run(line)
+
+    @steps.check('typing "{line}" fails')
+    def check_typing_fails(self, line: str, *words: str) -> None:
+        """Type an openstack command that ends with an error.
+
+        :param words: what it must say
+        """
+        self.settle()
+        try:
+            self.run(line)
+        except osc_exceptions.CommandError as error:
+            expect.mentions(str(error), *words)
+            return
+        raise expect.Unexpected(f'{line}: expected an error, got none')
 
     def _wait_for_end(self, statuses: set[str]) -> None:
         """Wait for the end of a live migration. In rescue, it stays so."""

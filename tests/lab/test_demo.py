@@ -18,6 +18,7 @@ from lab.words import expect
 from lab.words import steps
 from tool import __main__ as command
 from tool import build
+from tool import clients
 from tool import environments
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -78,6 +79,7 @@ def here(monkeypatch):
     """Commands run in this process, on no cloud."""
     monkeypatch.setattr(environments, 'enter', lambda *args: None)
     monkeypatch.setattr(build, 'build', lambda *args: None)
+    monkeypatch.setattr(clients, 'install', lambda *args, **kwargs: None)
     cloud = contextlib.nullcontext(types.SimpleNamespace(has=frozenset()))
     cloud.has = frozenset()
     monkeypatch.setitem(sys.modules, 'lab.embedded', types.SimpleNamespace(

@@ -77,24 +77,28 @@ def test_wrong_words_exit_with_2_and_make_no_environment(
     assert not entered
 
 
-@pytest.mark.parametrize('words, environment, packages', [
-    (['build'], 'tool', False),
-    (['check', '--quick'], 'nova', False),
-    (['scenarios', '--list'], 'nova', False),
-    (['lab', 'up'], 'lab', True),
-    (['lab', 'up', '--with=ceph'], 'lab', True),
-    (['lab', 'smoke'], 'lab', True),
-    (['lab', 'status'], environments.IF_LAB, False),
-    (['lab', 'logs', 'up'], environments.IF_LAB, False),
+@pytest.mark.parametrize('words, environment, packages, companions', [
+    (['build'], 'tool', False, False),
+    (['check', '--quick'], 'nova', False, False),
+    (['tests', 'tool'], 'nova', False, True),
+    (['demo'], 'nova', False, True),
+    (['scenarios', 'rescue'], 'nova', False, True),
+    (['scenarios', '--on', 'lab'], environments.IF_LAB, False, False),
+    (['lab', 'up'], 'lab', True, True),
+    (['lab', 'up', '--with=ceph'], 'lab', True, True),
+    (['lab', 'smoke'], 'lab', True, True),
+    (['lab', 'status'], environments.IF_LAB, False, False),
+    (['lab', 'logs', 'up'], environments.IF_LAB, False, False),
     (['lab', 'shell', 'node1', 'ip', 'link', 'set', 'eth0', 'up'],
-     environments.IF_LAB, False),
+     environments.IF_LAB, False, False),
 ])
 def test_each_command_has_its_environment(
-    entered, words, environment, packages
+    entered, words, environment, packages, companions
 ):
     assert command.main(words) == 1
     (args,) = entered
     assert args.environment == environment
+    assert getattr(args, 'companions', False) == companions
     assert getattr(args, 'packages', False) == packages
 
 

@@ -33,6 +33,29 @@ def version(layout: Layout) -> str:
     return f'{release.read(layout).version}+series{int(done.stdout)}'
 
 
+def build(
+    source: pathlib.Path, title: str, out: pathlib.Path
+) -> pathlib.Path:
+    """Build a wheel.
+
+    :param source: holds nothing but what is to be in it
+    :param title: its version
+    :param out: a directory for it
+    :raises Problem: if it cannot be built
+    """
+    done = subprocess.run(
+        [sys.executable, '-m', 'pip', 'wheel', '--no-deps',
+         '--no-build-isolation', '--disable-pip-version-check',
+         '--wheel-dir', str(out / source.name), str(source)],
+        env={**os.environ, 'PBR_VERSION': title},
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT, text=True, check=False)
+    if done.returncode:
+        raise Problem(f'The wheel could not be built:\n{done.stdout[-2000:]}')
+    (wheel,) = (out / source.name).glob('*.whl')
+    return wheel
+
+
 def export(layout: Layout, directory: pathlib.Path) -> None:
     """Build a wheel of build/nova.
 
@@ -49,20 +72,10 @@ def export(layout: Layout, directory: pathlib.Path) -> None:
             git.Git(layout.tree)(
                 'worktree', 'add', '--quiet', '--detach', str(source), 'HEAD')
             try:
-                done = subprocess.run(
-                    [sys.executable, '-m', 'pip', 'wheel', '--no-deps',
-                     '--no-build-isolation', '--disable-pip-version-check',
-                     '--wheel-dir', str(out), str(source)],
-                    env={**os.environ, 'PBR_VERSION': title},
-                    stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                    stderr=subprocess.STDOUT, text=True, check=False)
+                wheel = build(source, title, out)
             finally:
                 git.Git(layout.tree)(
                     'worktree', 'remove', '--force', str(source))
-            if done.returncode:
-                raise Problem(
-                    f'The wheel could not be built:\n{done.stdout[-2000:]}')
-            (wheel,) = out.glob('*.whl')
             try:
                 directory.mkdir(parents=True, exist_ok=True)
                 staged = directory / f'.{wheel.name}'

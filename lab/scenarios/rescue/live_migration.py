@@ -6,7 +6,9 @@ from collections import abc
 from contextlib import AbstractContextManager
 
 from lab.scenarios import scenario
+from lab.words.client import LIVE_MIGRATE_RESCUED
 from lab.words.client import RELEASED
+from lab.words import command_line
 from lab.words.scene import Scene
 from lab.words.server import Server
 
@@ -116,6 +118,53 @@ def no_capable_destination(scene: Scene) -> None:
         server.check_migration('error')
         server.check_error(
             'conductor_live_migrate_instance', 'No valid host', 'rescued')
+        server.check_lives_on(source)
+    _unrescue(server, source)
+
+
+def _command(server: Server, destination: str) -> str:
+    """The command of the admin guide, told to wait."""
+    return command_line.of_guide(
+        'live-migrate-rescued', HostC=destination, SERVER=server.id
+    ) + ' --wait'
+
+
+@scenario(capability=2)
+def openstack_migrates_rescued(scene: Scene) -> None:
+    """The admin guide's command moves a rescued server, and waits for that"""
+    source, destination = scene.hosts()
+    server = scene.rescued(source)
+    command = _command(server, destination)
+    server.type(command)
+    server.check_migrated(source, destination)
+    server.check_lives_on(destination)
+    server.type(command.replace(f' --host {destination}', ''))
+    server.check_lives_on(server.host())
+    _unrescue(server, server.host())
+
+
+@scenario(capability=2)
+def openstack_refused_before_2_105(scene: Scene) -> None:
+    """With the released microversion, the openstack command is refused"""
+    source, destination = scene.hosts()
+    server = scene.rescued(source)
+    command = _command(server, destination).replace(
+        LIVE_MIGRATE_RESCUED, RELEASED)
+    with scene.refused(f'type "{command}"', 409, 'rescued'):
+        server.run(command)
+    server.check_unmoved(source)
+    _unrescue(server, source)
+
+
+@scenario(capability=2)
+def openstack_says_what_failed(scene: Scene) -> None:
+    """The openstack command that waits fails if the migration does"""
+    source, destination = scene.hosts()
+    server = scene.rescued(source)
+    with scene.cloud.faults.migration_fails(server.id):
+        server.check_typing_fails(
+            _command(server, destination),
+            'status of the migration: failed', 'of the server: RESCUE')
         server.check_lives_on(source)
     _unrescue(server, source)
 
