@@ -6,6 +6,7 @@ The scenarios and the users of the lab type what an operator types, through the
 SDK and the command line as the companions' series make them.
 """
 
+import importlib.metadata
 import os
 import pathlib
 import subprocess
@@ -26,6 +27,15 @@ _RELEASED = 'released'
 def _installed() -> pathlib.Path:
     """The file that says what this environment has."""
     return pathlib.Path(sys.prefix) / 'companions'
+
+
+def _has(name: str) -> bool:
+    """Whether this environment has a project at all."""
+    try:
+        importlib.metadata.distribution(name)
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True
 
 
 def _pip(*arguments: str) -> None:
@@ -71,7 +81,8 @@ def install(layout: Layout, released: bool = False) -> None:
     :param released: as they are released, without their series
     :raises Problem: if they cannot be built or installed
     """
-    companions = [layout.of(name) for name in layout.companions]
+    companions = [
+        layout.of(name) for name in layout.companions if _has(name)]
     if not released:
         for one in companions:
             build.build(one, quiet=True)

@@ -51,7 +51,9 @@ def configure(lab: Lab, workspace: pathlib.Path) -> None:
             'max_microversion': 'latest'},
         'compute-feature-enabled': {
             'live_migration': 'true', 'cold_migration': 'true',
-            'resize': 'true', 'rescue': 'true', 'console_output': 'true',
+            'resize': 'true', 'rescue': 'true', 'stable_rescue': 'true',
+            'live_migrate_rescued': str(bool(lab.settings.nova)).lower(),
+            'console_output': 'true',
             'block_migration_for_live_migration': str(
                 not lab.settings.shared).lower(),
             'can_migrate_between_any_hosts': 'false',

@@ -29,6 +29,7 @@ def environment(monkeypatch, tmp_path):
     (tmp_path / 'environment').mkdir()
     monkeypatch.setattr(sys, 'prefix', str(tmp_path / 'environment'))
     monkeypatch.setattr(wheel, 'build', build)
+    monkeypatch.setattr(clients, '_has', lambda name: True)
     monkeypatch.setattr(
         clients, '_pip', lambda *what: Environment.installed.append(what))
     return Environment
@@ -74,6 +75,12 @@ def test_the_releases_take_the_place_of_the_series(companion, environment):
         ('python-client==1.0',)]
     assert _install(companion, environment, released=True) == []
     assert len(_install(companion, environment)) == 1
+
+
+def test_what_an_environment_lacks_is_not_installed(
+        companion, environment, monkeypatch):
+    monkeypatch.setattr(clients, '_has', lambda name: False)
+    assert _install(companion, environment) == []
 
 
 def test_an_installation_that_fails_is_done_again(

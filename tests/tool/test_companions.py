@@ -26,7 +26,8 @@ def constraints(companion):
 
 def test_the_companions_are_those_with_a_pin(companion):
     assert companion.layout.companions == [conftest.COMPANION]
-    assert PROJECT.companions == ['openstacksdk', 'python-openstackclient']
+    assert PROJECT.companions == [
+        'openstacksdk', 'python-openstackclient', 'tempest']
 
 
 def test_a_tree_goes_to_patches_and_comes_back(companion):
@@ -147,6 +148,22 @@ def test_hooks_leave_out_what_the_project_excludes(companion):
 ])
 def test_modules_have_the_unit_tests_of_their_name(companion, path, module):
     assert checks.unit_tests(companion.path, [path]) == module
+
+
+def test_unit_tests_may_be_the_only_tests(companion):
+    test = companion.path / 'client/tests/unit/test_server.py'
+    test.rename(companion.path / 'client/tests/test_server.py')
+    shutil.rmtree(companion.path / 'client/tests/unit')
+    assert checks.unit_tests(companion.path, ['client/server.py']) == {
+        'client.tests.test_server'}
+
+
+def test_a_project_without_hooks_is_checked_by_flake8(companion):
+    (companion.path / '.pre-commit-config.yaml').unlink()
+    companion.write('client/server.py', 'import sys\nimport os\n')
+    (found,) = checks.style(
+        companion.layout, companion.git, ['client/server.py'])
+    assert 'client/server.py' in found
 
 
 def test_the_unit_tests_of_a_companion_are_run(companion, capsys):

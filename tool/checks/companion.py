@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import tomllib
+from typing import Any
 
 import subunit
 import testtools
@@ -63,9 +64,8 @@ def style(layout: Layout, repo: git.Git, paths: list[str]) -> list[str]:
 
     tree = pathlib.Path(repo.tree)
     paths = [path for path in paths if (tree / path).is_file()]
-    config = yaml.safe_load((tree / '.pre-commit-config.yaml').read_text())
     found = []
-    for hook in (hook for one in config['repos'] for hook in one['hooks']):
+    for hook in _hooks(tree):
         command, files = _HOOKS.get(hook['id'], ((), ''))
         chosen = [
             path for path in paths
@@ -76,7 +76,7 @@ def style(layout: Layout, repo: git.Git, paths: list[str]) -> list[str]:
             if code:
                 found.append(f'{hook["id"]}: {said}')
     settings = tomllib.loads((tree / 'pyproject.toml').read_text())
-    if 'mypy' in settings['tool'] and any(
+    if 'mypy' in settings.get('tool', {}) and any(
             path.endswith('.py') for path in paths):
         # Of the whole package, as the project's pep8 does; what it says of
         # other files is for want of what they import.
@@ -92,22 +92,35 @@ def style(layout: Layout, repo: git.Git, paths: list[str]) -> list[str]:
     return found
 
 
+def _hooks(tree: pathlib.Path) -> list[dict[str, Any]]:
+    """The pre-commit hooks of a project; flake8 alone if it has none."""
+    try:
+        text = (tree / '.pre-commit-config.yaml').read_text()
+    except FileNotFoundError:
+        return [{'id': 'hacking'}]
+    return [hook for one in yaml.safe_load(text)['repos']
+            for hook in one['hooks']]
+
+
 def _package(tree: pathlib.Path) -> str:
     """The package that has the tree's unit tests."""
-    (tests,) = tree.glob('*/tests/unit')
-    return tests.parts[-3]
+    (tests,) = tree.glob('*/tests')
+    return tests.parts[-2]
 
 
 def unit_tests(tree: pathlib.Path, paths: list[str]) -> set[str]:
     """Unit test modules among some files, and those of the modules in them.
 
-    PACKAGE/a/b.py has PACKAGE/tests/unit/a/test_b.py.
+    PACKAGE/a/b.py has PACKAGE/tests/unit/a/test_b.py, or the same without
+    unit/ in a project that has no other tests there.
 
     :param paths: relative to the tree
     :returns: dotted names
     """
     package = _package(tree)
     unit = pathlib.PurePosixPath(package, 'tests', 'unit')
+    if not (tree / unit).is_dir():
+        unit = unit.parent
     found = set()
     for path in map(pathlib.PurePosixPath, paths):
         if path.suffix != '.py' or not path.is_relative_to(package):
