@@ -19,14 +19,18 @@ def exporter(tmp_path, monkeypatch):
             monkeypatch.delenv(f'GIT_{name}_{what}', raising=False)
 
 
-@pytest.fixture
-def nova(exporter, tmp_path):
-    """A clone of what the series stands on."""
-    where = tmp_path / 'their nova'
+def unpacked(where):
+    """The unpacked source archive of what the series stands on."""
     for path, text in conftest.BASE.items():
         (where / path).parent.mkdir(parents=True, exist_ok=True)
         (where / path).write_text(text)
-    repo = git.Git(where, own=True)
+    return where
+
+
+@pytest.fixture
+def nova(exporter, tmp_path):
+    """A checkout of what the series stands on, not made by the tool."""
+    repo = git.Git(unpacked(tmp_path / 'their nova'), own=True)
     repo('-c', 'init.defaultBranch=master', 'init', '--quiet')
     repo('add', '--all')
     repo('commit', '--quiet', '--message=Theirs')

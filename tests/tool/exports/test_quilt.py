@@ -7,18 +7,11 @@ import subprocess
 import pytest
 
 from tests.tool import conftest
+from tests.tool.exports.conftest import unpacked
 from tool.exports import quilt
 from tool import refresh
 
 _CHANGE = 'https://review.opendev.org/q/I'
-
-
-def _source(root):
-    """The unpacked source archive of what the series stands on."""
-    for path, text in conftest.BASE.items():
-        (root / path).parent.mkdir(parents=True, exist_ok=True)
-        (root / path).write_text(text)
-    return root
 
 
 def _push(source, patches):
@@ -36,7 +29,7 @@ def _series(source):
 
 
 def test_patches_apply_to_the_source_archive(two, exporter, tmp_path):
-    source = _source(tmp_path / 'nova-34.0.0')
+    source = unpacked(tmp_path / 'nova-34.0.0')
     quilt.debian(two.layout, source, proposed=False)
     _push(source, [source / 'debian/patches' / name
                    for name in _series(source)])
@@ -94,7 +87,7 @@ def test_rdo_names_each_patch_and_the_release(two, exporter, tmp_path):
         '# patches_base=34.0.0',
         'Patch0001:      0001-First.patch',
         'Patch0002:      0002-Second.patch']
-    source = _source(tmp_path / 'source')
+    source = unpacked(tmp_path / 'source')
     subprocess.run(['git', 'init', '--quiet', source], check=True)
     _push(source, sorted((tmp_path / 'out').glob('*.patch')))
     assert (source / 'doc/source/rescue.rst').exists()
