@@ -313,6 +313,60 @@ class MigrateEveryStorageTest(RescuedStorageTestBase):
 
 
 @ddt.ddt
+class RescueAgainTest(RescuedStorageTestBase):
+    """A rescue that no unrescue has ended does not change the next one."""
+
+    def _assert_fresh(self):
+        """The disk of the next rescue has nothing on it but its image."""
+        self.api.post_server_action(self.server['id'], {
+            'rescue': {'rescue_image_ref': uuids.stable}})
+        self._wait_for_state_change(self.server, 'RESCUE')
+        content = self._contents('source')['disk.rescue']
+        self.assertEqual(
+            [b'the rescue image for stable devices'],
+            [text for text in content if isinstance(text, bytes)])
+        self._unrescue_server(self.server)
+        self.assertEqual(self.before, self._devices('source'))
+
+    def _hard_reboot(self):
+        self.api.post_server_action(
+            self.server['id'], {'reboot': {'type': 'HARD'}})
+        self._wait_for_state_change(self.server, 'ACTIVE')
+        self.assertEqual(self.before, self._devices('source'))
+        self.assertEqual([], [name for name in self._contents('source')
+                              if name.endswith('.rescue')])
+
+    @ddt.data('qcow2', 'raw', 'flat', 'rbd')
+    def test_failed_rescue(self, images_type):
+        self._start_hosts_with(images_type)
+        self._create_full_server()
+        self.before = self._devices('source')
+        with mock.patch.object(
+                self.src.driver, '_create_guest', autospec=True,
+                side_effect=exception.NovaException):
+            self.api.post_server_action(self.server['id'], {
+                'rescue': {'rescue_image_ref': uuids.legacy}})
+            self._wait_for_state_change(self.server, 'ERROR')
+        self._hard_reboot()
+        self._assert_fresh()
+
+    @ddt.data('qcow2', 'raw', 'flat', 'rbd')
+    def test_state_that_was_reset(self, images_type):
+        self._start_hosts_with(images_type)
+        self._create_full_server()
+        self._rescue(uuids.legacy)
+        self.api.post_server_action(
+            self.server['id'], {'os-resetState': {'state': 'active'}})
+        self._assert_fresh()
+
+        self._rescue(uuids.legacy)
+        self.api.post_server_action(
+            self.server['id'], {'os-resetState': {'state': 'active'}})
+        self._hard_reboot()
+        self._assert_fresh()
+
+
+@ddt.ddt
 class ImagesTest(RescuedStorageTestBase):
     """Where the destination gets the backing files of qcow2 disks from."""
 
