@@ -10,629 +10,720 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""What becomes of a live migration that its nova-compute no longer follows.
+"""Bring live migrations to an end that no thread follows any more.
 
-A hypervisor migrates a guest without the help of nova-compute. When the
-service on the source ends in the middle, or loses libvirt or the message
-queue, the guest may stay, or it may arrive at the destination, while the
-database says that it is on the source. Whoever started it there again would
-start it a second time, from disks that are out of date. So the source looks
-then, or when it starts, where the guest is, and rolls the migration back or
-completes it. What it cannot tell it leaves alone, in the task state that keeps
-everybody off.
+A hypervisor migrates a guest without the help of nova-compute. If the service
+on the source ends or fails in the middle, the guest may stay, or may arrive at
+the destination, while the database still has the instance on the source.
+
+The one rule that no code here, and no caller, may break: no file is removed
+and no guest started unless it was just established, under the lock of the
+instance, where the guest is.
+
+The Migration record is the only state. What is in memory is the set of the
+migrations that a thread of this process owns. Everything else in flight from
+this host is the business of recover_all(), be it that the service was
+restarted, that following the migration has failed, or that an earlier
+recovery has not succeeded. While in doubt it changes nothing, so that it can
+be run again at any time.
 """
 
-import contextlib
-import functools
-import inspect
+import abc
+import collections
+import threading
 
 from oslo_log import log as logging
 from oslo_serialization import jsonutils
-from oslo_utils import excutils
+from oslo_utils import timeutils
 
+from nova.compute import guest_rpcapi
 from nova.compute import power_state
 from nova.compute import task_states
-from nova.compute import utils as compute_utils
-from nova.compute import vm_states
-from nova import context as nova_context
+import nova.conf
 from nova import exception
 from nova.i18n import _
 from nova import objects
 from nova.objects import fields
 from nova import servicegroup
+from nova import utils
 
+CONF = nova.conf.CONF
 LOG = logging.getLogger(__name__)
 
-# The hypervisor of the source has not been told to migrate the guest yet. A
-# service that ends cancels what is queued, and leaves the instance migrating.
-_GUEST_NOT_TOUCHED = ('accepted', 'queued', 'preparing', 'cancelled')
+# The destination has not been asked to prepare anything yet.
+_WAITING = ('accepted', 'queued')
 
-_RUNNING = ('running', 'running (post-copy)')
+# The hypervisor has not been asked to migrate the guest yet.
+_GUEST_NOT_TOUCHED = _WAITING + ('preparing',)
 
-# A rollback may have been broken off after it had set the status to error.
-_UNFINISHED = _GUEST_NOT_TOUCHED + _RUNNING + ('post-migrating', 'error')
+_IN_FLIGHT = _GUEST_NOT_TOUCHED + (
+    'running', 'running (post-copy)', 'post-migrating')
 
+# What the source has attached is kept in the system metadata of the instance,
+# the values of which have at most 255 characters.
+_VOLUMES_KEY = 'live_migration_source_volumes_'
+_CHUNK = 255
 
-def recover(manager, context, instance, report=True):
-    """Bring a live migration to an end that nobody follows any more.
-
-    Runs when the compute service of the source starts. If it fails, it is
-    tried again.
-
-    :param manager: the ComputeManager
-    :param context: RequestContext of an administrator
-    :param instance: an Instance of this host in the task state MIGRATING
-    :param report: whether to add an event to the action of the migration
-    :returns: True if the guest belongs to this host, so that the host may do
-        with it what it does with its instances on start. False if the guest
-        is now on the destination, or if it is not known where it is
-    """
-    try:
-        return _recover_or_leave(manager, context, instance, report)
-    except NotImplementedError:
-        manager._reset_live_migration(context, instance)
-        return True
+_INSTANCE_ATTRS = ['flavor', 'info_cache', 'metadata', 'migration_context',
+                   'numa_topology', 'pci_devices', 'pci_requests',
+                   'resources', 'system_metadata']
 
 
-def _recover_or_leave(manager, context, instance, report=True):
-    try:
-        is_here = _recover(manager, context, instance, report)
-    except NotImplementedError:
-        raise
-    except Exception:
-        # One server must not keep the service from starting.
-        LOG.exception('A live migration has not been recovered, which is '
-                      'tried again. Remove the cause.', instance=instance)
-        manager._lost_live_migrations.setdefault(instance.uuid, None)
-        return False
-    manager._lost_live_migrations.pop(instance.uuid, None)
-    return is_here
+class Steps(abc.ABC):
+    """What the compute manager does at the end of any live migration."""
+
+    @abc.abstractmethod
+    def roll_back(self, context, instance, dest, migrate_data, source_bdms):
+        """Give the instance back to this host.
+
+        :param source_bdms: the BlockDeviceMappingList of this host, which is
+            what the database has
+        """
+
+    @abc.abstractmethod
+    def complete(self, context, instance, dest, migrate_data, source_bdms):
+        """Give up the instance, and make the destination take it over.
+
+        :param source_bdms: the BlockDeviceMappingList of this host
+        """
+
+    @abc.abstractmethod
+    def revert_allocation(self, context, instance, migration):
+        """Give the instance the resources that a migration holds for it."""
+
+    @abc.abstractmethod
+    def delete_allocation(self, context, instance, migration):
+        """Free the resources that a migration holds for its instance."""
 
 
-def take_up(manager, instance, migration):
-    """Bring a live migration to an end that the driver has let go.
+class LiveMigrationRecovery(object):
 
-    What it raised says nothing of the guest, which may have stayed or moved,
-    or may still be on its way.
+    def __init__(self, host, driver, compute_rpcapi, reportclient,
+                 network_api, volume_api, steps):
+        """Initialize the recovery of the live migrations from a host.
 
-    :param manager: the ComputeManager of the source
-    :param instance: the Instance
-    :param migration: the Migration
-    :returns: False if the instance has left this host, or if the driver
-        cannot tell where its guest is. True otherwise, even if it is not
-        known: then the instance stays in the task state MIGRATING
-    """
-    instance.refresh()
-    if instance.host != manager.host:
-        return False
-    # Cinder shows the attachments of all projects to the service only.
-    context = nova_context.get_admin_context()
-    try:
-        if instance.task_state == task_states.MIGRATING:
-            _recover_or_leave(manager, context, instance)
+        :param host: name of this host (str)
+        :param driver: its nova.virt.driver.ComputeDriver
+        :param compute_rpcapi: nova.compute.rpcapi.ComputeAPI
+        :param reportclient: nova.scheduler.client.report.SchedulerReportClient
+        :param network_api: nova.network.neutron.API
+        :param volume_api: nova.volume.cinder.API
+        :param steps: Steps
+        """
+        self._host = host
+        self._driver = driver
+        self._compute_rpcapi = compute_rpcapi
+        self._reportclient = reportclient
+        self._network_api = network_api
+        self._volume_api = volume_api
+        self._steps = steps
+        self._guest_api = guest_rpcapi.GuestAPI()
+        self._servicegroup_api = servicegroup.API()
+        self._lock = threading.Lock()
+        self._owned = set()
+
+    @property
+    def is_supported(self):
+        """Whether the driver can find out what became of a migration (bool).
+        """
+        return self._driver.capabilities.get(
+            'supports_live_migration_recovery', False)
+
+    # What the thread of a migration does
+
+    def own(self, migration):
+        """Note that a thread of this process has, or will have, a migration.
+
+        :param migration: the Migration
+        """
+        with self._lock:
+            self._owned.add(migration.uuid)
+
+    def disown(self, migration):
+        """Note that no thread of this process has a migration any more.
+
+        :param migration: the Migration
+        """
+        with self._lock:
+            self._owned.discard(migration.uuid)
+
+    def _is_owned(self, migrations):
+        with self._lock:
+            return any(each.uuid in self._owned for each in migrations)
+
+    def may_begin(self, context, instance, migration):
+        """Whether a queued migration may begin, as the database has it now.
+
+        It may have been brought to an end while it was queued, its instance
+        may have been deleted or its state reset, and a second migration may
+        have been requested. If it may not begin, it is left to recover_all().
+
+        :param context: nova.context.RequestContext
+        :param instance: the Instance as the conductor knew it
+        :param migration: the Migration as the conductor knew it
+        :returns: bool
+        """
+        @utils.synchronized(instance.uuid)
+        def check():
+            try:
+                now = objects.Instance.get_by_uuid(context, instance.uuid)
+            except exception.InstanceNotFound:
+                return False
+            migrations = objects.MigrationList.get_by_filters(
+                context, {'instance_uuid': instance.uuid})
+            in_flight = [each for each in migrations
+                         if each.is_live_migration and
+                         each.status in _IN_FLIGHT]
+            return (
+                now.host == self._host and
+                now.task_state == task_states.MIGRATING and
+                max(each.id for each in migrations) == migration.id and
+                [each.id for each in in_flight] == [migration.id] and
+                in_flight[0].status == 'queued')
+
+        if not self.is_supported or check():
             return True
-        if manager.driver.end_live_migration(instance):
-            # It was rolled back to the end, of which only the note is missing.
-            conclude_at_rest(manager, context, instance, migration)
-            return True
-    except NotImplementedError:
-        pass
-    return False
-
-
-def remembers(function):
-    """Look again at a live migration that a method has ended with an error.
-
-    :param function: a method of the ComputeManager of the source, which takes
-        an ``instance`` and its ``migration``
-    """
-    @functools.wraps(function)
-    def wrapper(manager, *args, **kwargs):
-        try:
-            return function(manager, *args, **kwargs)
-        except Exception:
-            with excutils.save_and_reraise_exception():
-                call = inspect.getcallargs(function, manager, *args, **kwargs)
-                manager._lost_live_migrations[call['instance'].uuid] = (
-                    call['migration'].id)
-    return wrapper
-
-
-def try_again(manager, context):
-    """Recover live migrations of which it was not known where the guest is.
-
-    :param manager: the ComputeManager of the source
-    :param context: RequestContext of an administrator
-    """
-    for instance_uuid, migration_id in list(
-            manager._lost_live_migrations.items()):
-        try:
-            instance = objects.Instance.get_by_uuid(context, instance_uuid)
-        except exception.InstanceNotFound:
-            del manager._lost_live_migrations[instance_uuid]
-            continue
-        # It may have been brought to an end, and be in another one by now.
-        latest = _find_migration(manager, context, instance)
-        if (latest and migration_id in (None, latest.id) and
-                _is_migrating_here(manager, instance)):
-            recover(manager, context, instance, report=False)
-            continue
-        if migration_id is not None:
-            conclude_at_rest(
-                manager, context, instance,
-                objects.Migration.get_by_id(context, migration_id))
-        del manager._lost_live_migrations[instance_uuid]
-
-
-def _is_migrating_here(manager, instance):
-    return (instance.task_state == task_states.MIGRATING and
-            instance.host == manager.host)
-
-
-def _recover(manager, context, instance, report):
-    job_has_ended = manager.driver.end_live_migration(instance)
-    migration = _find_migration(manager, context, instance)
-    if migration is None:
-        LOG.info('Instance found in migrating state during startup, but no '
-                 'migration of it. Resetting task_state', instance=instance)
-        instance.task_state = None
-        instance.save(expected_task_state=[task_states.MIGRATING])
-        return True
-
-    try:
-        return _bring_to_end(
-            manager, context, instance, migration, job_has_ended, report)
-    except Exception:
-        manager._lost_live_migrations[instance.uuid] = migration.id
-        raise
-
-
-def _bring_to_end(
-        manager, context, instance, migration, job_has_ended, report):
-    event = compute_utils.EventReporter(
-        context, 'compute_recover_live_migration', manager.host, instance.uuid)
-    with event if report else contextlib.nullcontext():
-        if not job_has_ended:
-            raise exception.MigrationError(reason=_(
-                'The hypervisor of the source still migrates the guest, and '
-                'that can not be aborted. The source tries again.'))
-        if _is_guest_here(manager, context, instance, migration):
-            _roll_back(manager, context, instance, migration)
-            return True
-        _complete(manager, context, instance, migration)
+        LOG.warning('Not starting the live migration %s: the instance is not '
+                    'migrating any more, or is in another migration',
+                    migration.uuid, instance=instance)
         return False
 
+    def check_not_deleted(self, context, instance):
+        """Keep the thread of a migration from reviving a deleted instance.
 
-def _find_migration(manager, context, instance):
-    """Find the live migration that an instance is in.
+        :raises nova.exception.InstanceNotFound: if it was deleted meanwhile
+        """
+        if self.is_supported:
+            objects.Instance.get_by_uuid(context, instance.uuid)
 
-    :returns: the latest unfinished one from this host, None without one
-    """
-    migrations = objects.MigrationList.get_by_filters(context, {
-        'instance_uuid': instance.uuid,
-        'source_compute': manager.host,
-        'migration_type': fields.MigrationType.LIVE_MIGRATION,
-        'status': list(_UNFINISHED)})
-    return max(migrations, key=lambda migration: migration.id, default=None)
+    # What may run at any time
 
+    def recover_all(self, context):
+        """Bring to an end what is in flight from this host and not owned.
 
-def _is_guest_here(manager, context, instance, migration):
-    """Tell where the guest is, now that nothing moves it any more.
+        :param context: nova.context.RequestContext of an administrator
+        """
+        if not self.is_supported:
+            return
+        with utils.temporary_mutation(context, read_deleted='yes'):
+            in_flight = self._find_in_flight(context)
+        by_instance = collections.defaultdict(list)
+        for migration in in_flight:
+            by_instance[migration.instance_uuid].append(migration)
 
-    :returns: True if it is on this host, False if it is on the destination
-    :raises nova.exception.MigrationError: if that cannot be told
-    """
-    here = manager._get_power_state(instance)
-    if (migration.status in _GUEST_NOT_TOUCHED or
-            migration.dest_compute is None or
-            here == power_state.RUNNING or
-            here == power_state.PAUSED and
-            instance.vm_state == vm_states.PAUSED):
+        silent_hosts = set()
+        for instance_uuid, migrations in by_instance.items():
+            # Do not wait for the lock, nor for a host, in vain.
+            if (self._is_owned(migrations) or
+                    self._is_conductors(migrations) or
+                    not self._can_ask(context, migrations, silent_hosts)):
+                continue
+            try:
+                self._recover(context, instance_uuid)
+            except exception.GuestStateUnknown as e:
+                silent_hosts.add(e.kwargs['host'])
+                LOG.warning('A live migration is not recovered yet. Start '
+                            'nova-compute of the same release on that host. '
+                            '%s', e, instance_uuid=instance_uuid)
+            except Exception:
+                LOG.exception('A live migration is not recovered yet. Remove '
+                              'the cause, it is tried again.',
+                              instance_uuid=instance_uuid)
+
+        for instance in objects.InstanceList.get_by_filters(
+                context, {'host': self._host,
+                          'task_state': task_states.MIGRATING},
+                expected_attrs=[]):
+            if instance.uuid in by_instance or not _is_old(instance):
+                continue
+            try:
+                self._reset(context, instance.uuid)
+            except Exception:
+                LOG.exception('The task state of the instance is not reset',
+                              instance=instance)
+
+    def _find_in_flight(self, context, **filters):
+        return list(objects.MigrationList.get_by_filters(context, dict(
+            filters, source_compute=self._host, status=list(_IN_FLIGHT),
+            migration_type=fields.MigrationType.LIVE_MIGRATION)))
+
+    @staticmethod
+    def _is_conductors(migrations):
+        """Whether a conductor may still be selecting a destination."""
+        return any(each.status == 'accepted' and not _is_old(each)
+                   for each in migrations)
+
+    def _can_ask(self, context, migrations, silent_hosts=()):
+        """Whether the destinations that have to be asked are up."""
+        for host in {each.dest_compute for each in migrations
+                     if each.status not in _WAITING}:
+            if host in silent_hosts:
+                return False
+            try:
+                service = objects.Service.get_by_compute_host(context, host)
+            except exception.NotFound:
+                service = None
+            if not service or not self._servicegroup_api.service_is_up(
+                    service):
+                LOG.info('A live migration is not recovered, because '
+                         'nova-compute on its destination %s is down', host,
+                         instance_uuid=migrations[0].instance_uuid)
+                return False
         return True
 
-    try:
-        there = manager.compute_rpcapi.get_guest_power_state(
-            context, instance, migration.dest_compute)
-    except Exception as e:
-        raise exception.MigrationError(reason=_(
-            'The guest does not run on the source, and the destination '
-            '%(dest)s does not tell whether it is there: %(error)s. The '
-            'source asks again. Let the nova-compute service of the '
-            'destination be up, and be no older than that of the source.'
-        ) % {'dest': migration.dest_compute, 'error': e}) from e
-
-    if there == power_state.NOSTATE and here != power_state.NOSTATE:
-        return True
-    if here == power_state.NOSTATE and there != power_state.NOSTATE:
-        return False
-    raise exception.MigrationError(reason=_(
-        'It cannot be told which host has the current disks of the server: '
-        'its guest is in the power state %(here)s on the source, and in '
-        '%(there)s on the destination %(dest)s. Let the hypervisor of one '
-        'of them alone have it. The source looks again.'
-    ) % {'here': power_state.STATE_MAP[here],
-         'there': power_state.STATE_MAP[there],
-         'dest': migration.dest_compute})
-
-
-def _migrate_data(manager, context, instance, migration):
-    """Find out anew what the source knew of a live migration."""
-    def is_on_destination(data):
-        return manager.compute_rpcapi.check_instance_shared_storage(
-            context, data, instance=instance, host=migration.dest_compute)
-
-    migrate_data = manager.driver.rebuild_live_migrate_data(
-        instance, is_on_destination)
-    migrate_data.migration = migration
-    return migrate_data
-
-
-def _migrate_data_of_rollback(manager, context, instance, migration):
-    try:
-        return _migrate_data(manager, context, instance, migration)
-    except Exception as e:
-        # What is left there the destination removes itself.
-        LOG.warning('The destination %s does not answer, its files stay: %s',
-                    migration.dest_compute, e, instance=instance)
-    migrate_data = manager.driver.rebuild_live_migrate_data(
-        instance, lambda data: True)
-    migrate_data.migration = migration
-    return migrate_data
-
-
-def _roll_back(manager, context, instance, migration):
-    """Undo at the destination and elsewhere what the migration has done."""
-    LOG.info('Rolling back the live migration %s, for the guest is still on '
-             'this host', migration.uuid, instance=instance)
-    migration.dest_compute = (
-        migration.dest_compute or _find_destination(manager, context, instance)
-    )
-    if migration.dest_compute is None:
-        # No host was selected, so none has anything that could be removed.
-        migrate_data = objects.migrate_data.LiveMigrateData(
-            migration=migration)
-    else:
-        migrate_data = _migrate_data_of_rollback(
-            manager, context, instance, migration)
-        if migration.status not in _GUEST_NOT_TOUCHED:
-            manager.driver.rollback_live_migration_at_source(
-                context, instance, migrate_data)
-        _roll_back_volumes(manager, context, instance, migration)
-    manager._rollback_live_migration(
-        context, instance, migration.dest_compute, migrate_data=migrate_data,
-        migration_status='error',
-        source_bdms=objects.BlockDeviceMappingList.get_by_instance_uuid(
-            context, instance.uuid),
-        pre_live_migration=True)
-
-
-def _roll_back_volumes(manager, context, instance, migration):
-    """Give volumes back to the source that an earlier rollback did not."""
-    bdms = objects.BlockDeviceMappingList.get_by_instance_uuid(
-        context, instance.uuid)
-    by_both = []
-    for bdm, attachment_ids in _attachments(manager, context, instance, bdms):
-        others = attachment_ids - {bdm.attachment_id}
-        if not others:
-            continue
-        source_bdm = _source_bdm(manager, context, bdm, others)
-        if bdm.attachment_id in attachment_ids:
-            by_both.append((bdm, source_bdm))
-        else:
-            # The rollback has deleted that of the destination, no more.
-            source_bdm.save()
-    manager._remove_remote_volume_connections(
-        context, migration.dest_compute, [bdm for bdm, _source in by_both],
-        instance)
-    manager._rollback_volume_bdms(
-        context, [bdm for bdm, _source in by_both],
-        [source_bdm for _bdm, source_bdm in by_both], instance)
-
-
-def _find_destination(manager, context, instance):
-    """Find the host that a conductor has selected but not written down.
-
-    :returns: its name, or None if the instance has no allocations there
-    """
-    allocations = manager.reportclient.get_allocations_for_consumer(
-        context, instance.uuid)
-    for provider_uuid in allocations:
-        try:
-            node = objects.ComputeNode.get_by_uuid(context, provider_uuid)
-        except exception.ComputeHostNotFound:
-            # A provider inside of a node, or shared by nodes.
-            continue
-        if node.host != manager.host:
-            return node.host
-    return None
-
-
-def _complete(manager, context, instance, migration):
-    """Do at the source what has to be done after the guest has left it."""
-    LOG.info('Completing the live migration %s, for the guest is on %s',
-             migration.uuid, migration.dest_compute, instance=instance)
-    # The devices of the instance are freed in the resource tracker, which has
-    # not yet learned of any when the service starts.
-    if not manager.rt.compute_nodes:
-        manager.update_available_resource(context, startup=True)
-    migrate_data = _migrate_data(manager, context, instance, migration)
-    manager._post_live_migration_update_host(
-        context, instance, migration.dest_compute,
-        block_migration=migrate_data.block_migration,
-        migrate_data=migrate_data,
-        source_bdms=_bdms_to_disconnect(manager, context, instance))
-
-
-def _bdms_to_disconnect(manager, context, instance):
-    """Find the volumes that the source still has attached, as it has them.
-
-    The guest has left, so whatever is in the block device mappings belongs to
-    the destination. An attachment that is alone is that one: an earlier
-    attempt has deleted the one of the source.
-
-    :returns: BlockDeviceMappingList
-    """
-    bdms = objects.BlockDeviceMappingList.get_by_instance_uuid(
-        context, instance.uuid)
-    attached = {
-        bdm.id: _source_bdm(
-            manager, context, bdm, attachment_ids - {bdm.attachment_id})
-        for bdm, attachment_ids in _attachments(
-            manager, context, instance, bdms)
-        if attachment_ids != {bdm.attachment_id}}
-    return objects.BlockDeviceMappingList(objects=[
-        attached.get(bdm.id, bdm) for bdm in bdms
-        if bdm.id in attached or not _has_attachment(bdm)])
-
-
-def _has_attachment(bdm):
-    return bdm.is_volume and bdm.attachment_id is not None
-
-
-def _attachments(manager, context, instance, bdms):
-    """Find what volumes are attached by the hosts of a live migration.
-
-    The destination puts its own attachments into the block device mappings,
-    and completes them when it is prepared. Cinder still knows the others.
-
-    :returns: list of a BlockDeviceMapping and the ids of the attachments of
-        its volume to the instance (set)
-    :raises nova.exception.MigrationError: if Cinder tells of none
-    """
-    bdms = [bdm for bdm in bdms if _has_attachment(bdm)]
-    if not bdms:
-        return []
-    known = manager.volume_api.attachment_get_all(
-        context, instance_id=instance.uuid, all_tenants=True)
-    found = []
-    for bdm in bdms:
-        attachment_ids = {each['id'] for each in known
-                          if each['volume_id'] == bdm.volume_id}
-        if not attachment_ids:
-            raise exception.MigrationError(reason=_(
-                'Cinder tells of no attachment of the volume %s to the '
-                'server.') % bdm.volume_id)
-        found.append((bdm, attachment_ids))
-    return found
-
-
-def _source_bdm(manager, context, bdm, attachment_ids):
-    """Make a block device mapping what it was before the destination's.
-
-    :param attachment_ids: what the volume has but that of the destination
-    :raises nova.exception.MigrationError: if these are several
-    """
-    if len(attachment_ids) > 1:
-        raise exception.MigrationError(reason=_(
-            'The volume %(volume)s has more than two attachments to the '
-            'server. Delete those that are in use on neither host. The '
-            'source looks again.'
-        ) % {'volume': bdm.volume_id})
-    attachment = manager.volume_api.attachment_get(context, *attachment_ids)
-    connection_info = attachment['connection_info']
-    connection_info.setdefault('serial', bdm.volume_id)
-    source_bdm = bdm.obj_clone()
-    source_bdm.attachment_id = attachment['id']
-    source_bdm.connection_info = jsonutils.dumps(connection_info)
-    return source_bdm
-
-
-def is_over(manager, context, instance, migration):
-    """Whether a live migration has been recovered before it could start.
-
-    A conductor may still select a destination while the source starts and
-    recovers the migration, and then tell the source to go on with it.
-
-    :param manager: the ComputeManager of the source
-    :param context: RequestContext
-    :param instance: the Instance as the conductor knows it
-    :param migration: the Migration that the source shall execute
-    """
-    lost = manager._lost_live_migrations
-    if instance.uuid in lost and lost[instance.uuid] in (None, migration.id):
-        LOG.warning('Not starting the live migration %s, for it is still to '
-                    'be rolled back', migration.uuid, instance=instance)
-        return True
-    if objects.Migration.get_by_id(context, migration.id).status != 'error':
-        return False
-    LOG.warning('Not starting the live migration %s, for it was rolled back '
-                'when this service started', migration.uuid, instance=instance)
-    instance = objects.Instance.get_by_uuid(context, instance.uuid)
-    if instance.task_state is None and instance.host == manager.host:
-        node = objects.ComputeNode.get_by_host_and_nodename(
-            context, migration.dest_compute, migration.dest_node)
-        manager.reportclient.remove_provider_tree_from_instance_allocation(
-            context, instance.uuid, node.uuid)
-        _delete_port_bindings(manager, context, instance,
-                              migration.dest_compute)
-    return True
-
-
-def conclude_all(manager, context):
-    """Conclude what the source was killed in when all but its note was done.
-
-    :param manager: the ComputeManager of the source, which starts
-    :param context: RequestContext of an administrator
-    """
-    for migration in objects.MigrationList.get_by_filters(context, {
-            'source_compute': manager.host,
-            'migration_type': fields.MigrationType.LIVE_MIGRATION,
-            'status': list(_RUNNING)}):
-        try:
+    def _recover(self, context, instance_uuid):
+        @utils.synchronized(instance_uuid)
+        def recover():
+            with utils.temporary_mutation(context, read_deleted='yes'):
+                migrations = sorted(
+                    self._find_in_flight(context, instance_uuid=instance_uuid),
+                    key=lambda migration: migration.id, reverse=True)
+                if not migrations or self._is_owned(migrations):
+                    return
+                instance = objects.Instance.get_by_uuid(
+                    context, instance_uuid, expected_attrs=[])
+                if instance.deleted:
+                    self._clear_deleted(context, instance, migrations)
+                    return
             instance = objects.Instance.get_by_uuid(
-                context, migration.instance_uuid)
-            conclude_at_rest(manager, context, instance, migration)
-        except exception.InstanceNotFound:
-            continue
-        except Exception:
-            LOG.exception('The live migration %s has not been concluded',
-                          migration.uuid)
+                context, instance_uuid, expected_attrs=_INSTANCE_ATTRS)
+            if instance.host == self._host:
+                self._recover_here(context, instance, migrations)
+            else:
+                self._conclude(context, instance, migrations)
 
+        recover()
 
-def conclude_at_rest(manager, context, instance, migration):
-    """Conclude a live migration that nobody follows if its instance rests.
+    def _recover_here(self, context, instance, migrations):
+        """Recover an instance that is on this host in the database.
 
-    :param manager: the ComputeManager of the source
-    :param context: RequestContext of an administrator
-    :param instance: the Instance as the database has it
-    :param migration: the Migration
-    """
-    if instance.task_state is not None:
-        return
-    status = 'error'
-    if instance.host == migration.dest_compute:
-        conclude(manager, context, instance, migration)
-        status = 'completed'
-    if migration.status in _RUNNING:
-        migration.status = status
-        migration.save()
+        :param migrations: its migrations in flight, the newest first
+        """
+        if instance.task_state not in (None, task_states.MIGRATING):
+            LOG.info('A live migration is not recovered while the task state '
+                     'is %s', instance.task_state, instance=instance)
+            return
+        moved = self._find_guest(context, instance, migrations)
+        if instance.task_state is None:
+            # Somebody has reset it. Nobody shall start anything meanwhile.
+            instance.task_state = task_states.MIGRATING
+            instance.save(expected_task_state=[None])
+        if moved is None:
+            self._roll_back(context, instance, migrations)
+        else:
+            self._complete(context, instance, migrations, moved)
 
+    def _find_guest(self, context, instance, migrations):
+        """Establish where the guest is, now that nothing moves it any more.
 
-def conclude(manager, context, instance, migration):
-    """Give up what the source still has of an instance that has left it.
+        :returns: the Migration that has moved it, None if it is on this host
+        :raises nova.exception.GuestStateUnknown: if a host does not answer
+        :raises nova.exception.MigrationError: if that is not clear
+        """
+        if not self._driver.end_live_migration(instance):
+            raise exception.MigrationError(reason=_(
+                'The hypervisor still migrates the guest, and that cannot be '
+                'aborted.'))
+        here = guest_rpcapi.find_power_state(self._driver, instance)
+        asked = {
+            each.dest_compute: each for each in reversed(migrations)
+            if each.status not in _GUEST_NOT_TOUCHED}
+        asked.pop(self._host, None)
+        there = {
+            host: self._guest_api.get_power_state(context, host, instance.uuid)
+            for host in asked}
+        found = [host for host, state in there.items()
+                 if state != power_state.NOSTATE]
+        if here != power_state.NOSTATE and not found:
+            return None
+        if here == power_state.NOSTATE and len(found) == 1:
+            return asked[found[0]]
+        states = ', '.join('%s on %s' % (power_state.STATE_MAP[state], host)
+                           for host, state in dict(
+                               {self._host: here}, **there).items())
+        raise exception.MigrationError(reason=_(
+            'It is not clear which host has the current disks of the server: '
+            'its guest is %s. Find out, and remove the other guest from its '
+            'hypervisor or start the guest on that host.') % states)
 
-    :param manager: the ComputeManager of the source
-    :param context: RequestContext
-    :param instance: the Instance, which is on its destination
-    :param migration: the Migration that has brought it there
-    :raises nova.exception.AllocationDeleteFailed: if the source keeps its
-        resources in placement
-    """
-    _delete_port_bindings(manager, context, instance, manager.host)
-    manager._delete_allocation_after_move(context, instance, migration)
+    def _migrate_data(self, context, instance, migration):
+        """Find out anew what the source knew of a live migration."""
+        def is_on_destination(data):
+            return self._compute_rpcapi.check_instance_shared_storage(
+                context, data, instance=instance, host=migration.dest_compute)
 
+        if migration.status in _WAITING:
+            # The destination has nothing, and is not asked.
+            data = self._driver.rebuild_live_migrate_data(
+                instance, lambda data: True)
+        else:
+            data = self._driver.rebuild_live_migrate_data(
+                instance, is_on_destination)
+        data.migration = migration
+        return data
 
-def keep_rescued(manager, context, instance, migration):
-    """Keep an instance in rescue if only the end of its migration has failed.
+    def _roll_back(self, context, instance, migrations):
+        """Roll back, for the guest is on this host."""
+        newest, others = migrations[0], migrations[1:]
+        LOG.info('Rolling back the live migration %s, because the guest is '
+                 'on this host', newest.uuid, instance=instance)
+        dest = newest.dest_compute or self._find_destination(context, instance)
+        bdms = objects.BlockDeviceMappingList.get_by_instance_uuid(
+            context, instance.uuid)
+        for migration in migrations:
+            if migration.status not in _WAITING:
+                self._restore_volumes(context, instance, migration, bdms)
+                break
+        for migration in migrations:
+            self._revert_allocation(context, instance, migration)
+        for migration in others:
+            self._close(context, instance, migration)
+        data = self._migrate_data(context, instance, newest)
+        if newest.status not in _GUEST_NOT_TOUCHED:
+            self._driver.rollback_live_migration_at_source(
+                context, instance, data)
+        self._steps.roll_back(
+            context, instance, dest, migrate_data=data, source_bdms=bdms)
 
-    In ERROR it could not be unrescued any more, while its guest is well on the
-    destination.
+    def _complete(self, context, instance, migrations, moved):
+        """Complete a migration, for the guest is on its destination."""
+        LOG.info('Completing the live migration %s, because the guest is on '
+                 '%s', moved.uuid, moved.dest_compute, instance=instance)
+        for migration in migrations:
+            if migration.id > moved.id:
+                self._revert_allocation(context, instance, migration)
+            elif migration.id < moved.id:
+                self._steps.delete_allocation(context, instance, migration)
+            if migration.id != moved.id:
+                self._close(context, instance, migration, moved.dest_compute)
+        self._steps.complete(
+            context, instance, moved.dest_compute,
+            migrate_data=self._migrate_data(context, instance, moved),
+            source_bdms=_source_bdms(context, instance))
 
-    :param manager: the ComputeManager of the source
-    :param context: RequestContext
-    :param instance: the Instance as the database has it
-    :param migration: the Migration that has failed
-    :returns: True if the instance is rescued and is on its destination
-    """
-    if (instance.vm_state != vm_states.RESCUED or
-            instance.host == manager.host):
-        return False
-    try:
-        conclude(manager, context, instance, migration)
-    except Exception:
-        LOG.exception('The source has not given up all of the instance',
-                      instance=instance)
-    return True
+    def _conclude(self, context, instance, migrations):
+        """Conclude migrations of an instance that is on another host.
 
+        The source may have been killed, or the answer of the destination may
+        have been lost, when only notes were left to be made.
+        """
+        arrived = next((each for each in migrations
+                        if each.dest_compute == instance.host), None)
+        if arrived and (
+                guest_rpcapi.find_power_state(self._driver, instance) !=
+                power_state.NOSTATE):
+            raise exception.MigrationError(reason=_(
+                'The server is on %s, but its guest is on this host too. '
+                'Find out which of them has the current disks, and remove the '
+                'other from its hypervisor.') % instance.host)
+        if arrived:
+            self._guest_api.get_power_state(
+                context, instance.host, instance.uuid)
+        for migration in migrations:
+            self._steps.delete_allocation(context, instance, migration)
+            if migration is not arrived:
+                self._close(context, instance, migration, instance.host)
+        if arrived:
+            LOG.info('Concluding the live migration %s, because the instance '
+                     'is on %s', arrived.uuid, instance.host,
+                     instance=instance)
+            self._delete_port_bindings(context, instance, self._host)
+            _set_status(arrived, 'completed')
 
-def _delete_port_bindings(manager, context, instance, host):
-    """Delete the port bindings of an instance on a host that it is not on."""
-    try:
-        manager.network_api.setup_networks_on_host(
-            context, instance, host, teardown=True)
-    except exception.PortBindingDeletionFailed as e:
-        LOG.error('The ports keep their bindings to the host %(host)s: '
-                  '%(error)s', {'host': host, 'error': e}, instance=instance)
+    def _close(self, context, instance, migration, *kept_hosts):
+        """Close a migration that is not the one of its instance any more."""
+        dest = migration.dest_compute
+        if dest and dest not in (self._host, instance.host, *kept_hosts):
+            if migration.status not in _WAITING:
+                data = self._migrate_data(context, instance, migration)
+                if not data.is_shared_instance_path:
+                    self._compute_rpcapi.\
+                        rollback_live_migration_at_destination(
+                            context, instance, dest,
+                            destroy_disks=not data.is_shared_block_storage,
+                            migrate_data=data)
+            self._delete_port_bindings(context, instance, dest)
+        LOG.info('Closing the live migration %s, after which the instance was '
+                 'in another', migration.uuid, instance=instance)
+        _set_status(migration, 'error')
 
+    def _clear_deleted(self, context, instance, migrations):
+        """Remove what a deleted instance has left on its destinations.
 
-def remove_strays(manager, context):
-    """Remove what failed live migrations have left on this host.
+        Its guest has no host any more. A destination is asked to remove it
+        until it answers that there is nothing.
+        """
+        for migration in migrations:
+            if (migration.dest_compute not in (None, self._host) and
+                    migration.status not in _WAITING and
+                    self._is_on_destination(context, instance, migration)):
+                LOG.info('Removing the deleted instance from %s, to which it '
+                         'was live-migrated', migration.dest_compute,
+                         instance=instance)
+                data = self._driver.rebuild_live_migrate_data(instance, None)
+                data.migration = migration
+                self._compute_rpcapi.rollback_live_migration_at_destination(
+                    context, instance, migration.dest_compute,
+                    destroy_disks=True, migrate_data=data)
+                continue
+            for consumer, consumer_type in (
+                    (migration.uuid, 'migration'),
+                    (instance.uuid, 'instance')):
+                self._reportclient.delete_allocation_for_instance(
+                    context, consumer, consumer_type=consumer_type,
+                    force=True)
+            _set_status(migration, 'error')
 
-    The host may have been down when a migration was rolled back, or the
-    message that says so may have been lost.
+    def _is_on_destination(self, context, instance, migration):
+        def exists(data):
+            return self._compute_rpcapi.check_instance_shared_storage(
+                context, data, instance=instance, host=migration.dest_compute)
 
-    :param manager: the ComputeManager of the host
-    :param context: RequestContext of an administrator
-    """
-    try:
-        stray_uuids = manager.driver.list_stray_instances()
-    except NotImplementedError:
-        return
-    if not stray_uuids:
-        return
-    migrations = objects.MigrationList.get_by_filters(context, {
-        'host': manager.host,
-        'migration_type': fields.MigrationType.LIVE_MIGRATION,
-        'status': ['cancelled', 'error', 'failed']})
-    for uuid in stray_uuids.intersection(
-            migration.instance_uuid for migration in migrations):
+        state = self._guest_api.get_power_state(
+            context, migration.dest_compute, instance.uuid)
+        return (state != power_state.NOSTATE or
+                self._driver.has_files_on_other_host(instance, exists))
+
+    def _reset(self, context, instance_uuid):
+        """Reset the task state if no migration will ever come of it.
+
+        The conductor may have been killed before it made a Migration, or an
+        earlier release of this service may have ended the Migration but not
+        the task. Should a conductor ask for it after all, may_begin() says no.
+        """
+        @utils.synchronized(instance_uuid)
+        def reset():
+            instance = objects.Instance.get_by_uuid(context, instance_uuid)
+            if (instance.host != self._host or
+                    instance.task_state != task_states.MIGRATING or
+                    self._find_in_flight(
+                        context, instance_uuid=instance_uuid)):
+                return
+            last = objects.MigrationList.get_by_filters(
+                context, {'instance_uuid': instance_uuid,
+                          'migration_type':
+                              fields.MigrationType.LIVE_MIGRATION},
+                sort_keys=['id'], sort_dirs=['desc'], limit=1)
+            # It is not in flight, but that is no proof of where the guest is.
+            ended = [each for each in last
+                     if each.source_compute == self._host and
+                     each.dest_compute]
+            with_status = [_with_status(each, 'running') for each in ended]
+            if not self._can_ask(context, with_status):
+                return
+            if self._find_guest(context, instance, with_status) is not None:
+                raise exception.MigrationError(reason=_(
+                    'The guest is on %s.') % ended[0].dest_compute)
+            LOG.warning('Resetting the task state: the live migration of the '
+                        'instance has never begun', instance=instance)
+            instance.task_state = None
+            instance.save(expected_task_state=[task_states.MIGRATING])
+
+        reset()
+
+    def _revert_allocation(self, context, instance, migration):
+        if self._reportclient.get_allocations_for_consumer(
+                context, migration.uuid):
+            self._steps.revert_allocation(context, instance, migration)
+
+    def _find_destination(self, context, instance):
+        """Find the host that a conductor has selected but not recorded.
+
+        :returns: its name, or None if the instance has no allocations there
+        """
+        for provider_uuid in self._reportclient.get_allocations_for_consumer(
+                context, instance.uuid):
+            try:
+                node = objects.ComputeNode.get_by_uuid(context, provider_uuid)
+            except exception.ComputeHostNotFound:
+                # A provider inside of a node, or shared by nodes.
+                continue
+            if node.host != self._host:
+                return node.host
+        return None
+
+    def _delete_port_bindings(self, context, instance, host):
+        """Delete the bindings of the ports on a host without the guest."""
         try:
-            _remove_stray(manager, context, uuid)
-        except exception.InstanceNotFound:
-            # What deleted instances leave has a clean-up of its own.
-            continue
+            self._network_api.setup_networks_on_host(
+                context, instance, host, teardown=True)
+        except exception.PortBindingDeletionFailed as e:
+            LOG.error('The ports keep their bindings to the host %(host)s: '
+                      '%(error)s', {'host': host, 'error': e},
+                      instance=instance)
+
+    # The volumes of the source
+
+    def _restore_volumes(self, context, instance, migration, bdms):
+        """Give the source its volumes back, which the guest is using.
+
+        :param bdms: BlockDeviceMappingList of the instance, which is changed
+        :raises nova.exception.MigrationError: if what the source had attached
+            is unknown
+        """
+        kept = _kept_volumes(instance)
+        for bdm in bdms:
+            if not bdm.is_volume or bdm.attachment_id is None:
+                continue
+            if bdm.volume_id not in kept:
+                raise exception.MigrationError(reason=_(
+                    'The source has not recorded what it has attached of '
+                    'volume %s.') % bdm.volume_id)
+            attachment_id, connection_info = kept[bdm.volume_id]
+            if bdm.attachment_id == attachment_id:
+                continue
+            try:
+                self._compute_rpcapi.remove_volume_connection(
+                    context, instance, bdm.volume_id, migration.dest_compute)
+            except Exception as e:
+                LOG.warning('The host %(host)s keeps its connection to volume '
+                            '%(volume)s: %(error)s',
+                            {'host': migration.dest_compute,
+                             'volume': bdm.volume_id, 'error': e},
+                            instance=instance)
+            try:
+                self._volume_api.attachment_delete(context, bdm.attachment_id)
+            except Exception as e:
+                LOG.warning('Delete the attachment %(attachment)s of volume '
+                            '%(volume)s, which Cinder does not: %(error)s',
+                            {'attachment': bdm.attachment_id,
+                             'volume': bdm.volume_id, 'error': e},
+                            instance=instance)
+            bdm.attachment_id = attachment_id
+            bdm.connection_info = connection_info
+            bdm.save()
+
+    # What the destination does
+
+    def clear_destination(self, context, instance, migrate_data):
+        """Remove a directory that an instance has left on this destination.
+
+        A rollback may not have reached this host when it was down, and other
+        moves leave directories too. If anything is in doubt, it stays, and
+        the migration fails because of it.
+
+        :param context: nova.context.RequestContext
+        :param instance: the Instance that is being migrated to this host
+        :param migrate_data: LiveMigrateData
+        """
+        if not self.is_supported or not self._driver.has_leftover_directory(
+                instance, migrate_data):
+            return
+
+        def is_on_source(data):
+            return self._compute_rpcapi.check_instance_shared_storage(
+                context, data, instance=instance, host=source)
+
+        @utils.synchronized(instance.uuid)
+        def clear():
+            now = objects.Instance.get_by_uuid(context, instance.uuid)
+            if (now.host != source or now.host == self._host or
+                    now.task_state != task_states.MIGRATING or
+                    guest_rpcapi.find_power_state(self._driver, instance) !=
+                    power_state.NOSTATE or
+                    self._guest_api.get_power_state(
+                        context, source, instance.uuid) ==
+                    power_state.NOSTATE):
+                return
+            LOG.info('Removing the directory that an earlier move of the '
+                     'instance has left on this host', instance=instance)
+            self._driver.remove_leftover_directory(
+                instance, migrate_data, is_on_source)
+
+        source = instance.host
+        try:
+            clear()
         except Exception as e:
-            LOG.warning('What a failed live migration of the instance has '
-                        'left on this host is not removed: %s', e,
-                        instance_uuid=uuid)
+            LOG.warning('What an earlier move of the instance has left on '
+                        'this host is not removed: %s', e, instance=instance)
 
 
-def _remove_stray(manager, context, instance_uuid):
-    """Remove what an instance has left on this host, if it is elsewhere."""
-    instance = objects.Instance.get_by_uuid(context, instance_uuid)
-    if instance.host in (None, manager.host) or not _is_at_rest(instance):
+def keep_source_volumes(instance, bdms):
+    """Record what the source has attached, before the destination does.
+
+    :param instance: Instance that is to be live-migrated
+    :param bdms: its BlockDeviceMappingList
+    """
+    if 'system_metadata' not in instance:
+        instance.obj_load_attr('system_metadata')
+    forget_source_volumes(instance)
+    volumes = [[bdm.volume_id, bdm.attachment_id, bdm.connection_info]
+               for bdm in bdms if bdm.is_volume and bdm.attachment_id]
+    if volumes:
+        text = jsonutils.dumps(volumes)
+        for number, start in enumerate(range(0, len(text), _CHUNK)):
+            instance.system_metadata[_VOLUMES_KEY + str(number)] = (
+                text[start:start + _CHUNK])
+    instance.save()
+
+
+def forget_source_volumes(instance):
+    """Remove what keep_source_volumes() has recorded, but do not save that.
+
+    :param instance: Instance the live migration of which ends
+    """
+    if 'system_metadata' not in instance:
+        # The source has loaded it if it has recorded anything.
         return
-    if instance.resources or any(
-            'pci_slot' in (vif.get('profile') or {})
-            for vif in instance.get_network_info()):
-        # The devices of the instance have the names that they have on its
-        # host. Here they may belong to another.
-        return
-    host = instance.host
-    service = objects.Service.get_by_compute_host(context, host)
-    if not servicegroup.API().service_is_up(service):
-        # It would be waited for in vain, once for every instance.
-        return
-
-    def is_on_its_host(data):
-        return manager.compute_rpcapi.check_instance_shared_storage(
-            context, data, instance=instance, host=host)
-
-    migrate_data = manager.driver.rebuild_live_migrate_data(
-        instance, is_on_its_host)
-    if migrate_data.is_shared_instance_path:
-        return
-    if manager.compute_rpcapi.get_guest_power_state(
-            context, instance, host) == power_state.NOSTATE:
-        LOG.warning('This host has files of the instance, whose own host '
-                    '%s has no guest of it. They are not removed.',
-                    host, instance=instance)
-        return
-
-    # The instance may be on its way to this host by now.
-    instance.refresh()
-    if (instance.host != host or not _is_at_rest(instance) or
-            instance_uuid not in manager.driver.list_stray_instances()):
-        return
-
-    LOG.info('Removing what a failed live migration has left on this host',
-             instance=instance)
-    manager._do_rollback_live_migration_at_destination(
-        context, instance,
-        destroy_disks=not migrate_data.is_shared_block_storage,
-        migrate_data=migrate_data)
+    for key in [key for key in instance.system_metadata
+                if key.startswith(_VOLUMES_KEY)]:
+        del instance.system_metadata[key]
 
 
-def _is_at_rest(instance):
-    return (instance.task_state is None and
-            instance.vm_state != vm_states.RESIZED)
+def _kept_volumes(instance):
+    """What keep_source_volumes() has recorded.
+
+    :returns: dict of the attachment id and the connection info, by volume id
+    """
+    metadata = instance.system_metadata
+    text = ''
+    while (chunk := metadata.get(
+            _VOLUMES_KEY + str(len(text) // _CHUNK))) is not None:
+        text += chunk
+        if len(chunk) < _CHUNK:
+            break
+    return {volume_id: (attachment_id, connection_info)
+            for volume_id, attachment_id, connection_info
+            in jsonutils.loads(text or '[]')}
+
+
+def _source_bdms(context, instance):
+    """Make block device mappings what they were on the source.
+
+    :returns: BlockDeviceMappingList, without the volumes of which that is
+        unknown
+    """
+    kept = _kept_volumes(instance)
+    source_bdms = []
+    for bdm in objects.BlockDeviceMappingList.get_by_instance_uuid(
+            context, instance.uuid):
+        if bdm.is_volume and bdm.attachment_id is not None:
+            attachment_id, connection_info = kept.get(
+                bdm.volume_id, (bdm.attachment_id, None))
+            if attachment_id == bdm.attachment_id:
+                LOG.warning('This host keeps what it has attached of volume '
+                            '%s, because that is not recorded',
+                            bdm.volume_id, instance=instance)
+                continue
+            bdm = bdm.obj_clone()
+            bdm.attachment_id = attachment_id
+            bdm.connection_info = connection_info
+        source_bdms.append(bdm)
+    return objects.BlockDeviceMappingList(objects=source_bdms)
+
+
+def _is_old(record):
+    """Whether no request of before the last change is under way any more."""
+    return timeutils.is_older_than(
+        record.updated_at or record.created_at, CONF.long_rpc_timeout)
+
+
+def _with_status(migration, status):
+    clone = migration.obj_clone()
+    clone.status = status
+    return clone
+
+
+def _set_status(migration, status):
+    migration.status = status
+    migration.save()

@@ -20,10 +20,6 @@ from lab.real import supervisor
 from lab.real import topology
 from lab.real import wsgi
 from tool.layout import PROJECT
-from tool import release
-
-RELEASED_VERSION = release.facts(PROJECT).service_version
-"""The service version of nova-compute of the release."""
 
 DATABASES = (
     'nova_api', 'nova_cell0', *(f'nova_{cell}' for cell in topology.CELLS))
@@ -50,8 +46,10 @@ def _shared(lab: Lab) -> oslo.Options:
             'state_path': lab.where.service('nova'),
             'service_down_time': 20, 'report_interval': 5,
             'rpc_response_timeout': 60, 'allow_resize_to_same_host': 'true',
-            # Retry soon.
-            'instance_delete_interval': 15},
+            # Copies of files may take that long, and so does a recovery.
+            'long_rpc_timeout': 100},
+        # Retry soon.
+        'compute': {'live_migration_recovery_interval': 15},
         'service_user': {
             **lab.login('nova'), 'send_service_user_token': 'true'},
         'glance': lab.client('glance'),
@@ -315,15 +313,6 @@ def _last_reports(lab: Lab, cell: str) -> dict[str, str]:
 def downgrade(lab: Lab, host: topology.Compute) -> None:
     """Run the released compute service on a host."""
     lab.supervisor.stop(compute(lab, host).name)
-    # No service may be older than all others and its own earlier self. The
-    # conductor checks that, and caches what it has seen.
-    mariadb.query(
-        lab, f'nova_{host.cell}',
-        f'UPDATE services SET version = {RELEASED_VERSION} '
-        f"WHERE host = '{host.name}' AND `binary` = 'nova-compute'")
-    conductor = _cell_conductor(lab, host.cell)
-    lab.supervisor.stop(conductor.name)
-    lab.supervisor.start(conductor)
     start_anew(lab, [host.cell], released_compute(lab, host))
 
 

@@ -13,640 +13,278 @@
 from unittest import mock
 
 import fixtures
-import oslo_messaging as messaging
-from oslo_serialization import jsonutils
+
 from oslo_utils.fixture import uuidsentinel as uuids
+from oslo_utils import timeutils
 
 from nova.compute import live_migration_recovery
 from nova.compute import power_state
+from nova.compute import rpcapi
 from nova.compute import task_states
-from nova.compute import vm_states
+from nova import context as nova_context
 from nova import exception
-from nova.network import model as network_model
+from nova.network import neutron
 from nova import objects
+from nova.scheduler.client import report
+from nova import servicegroup
 from nova import test
 from nova.tests.unit import fake_instance
+from nova.virt import driver
+from nova.virt import hardware
+from nova.volume import cinder
 
 
-class LiveMigrationRecoveryTestCase(test.NoDBTestCase):
+class RecoveryTestCase(test.NoDBTestCase):
 
     def setUp(self):
         super().setUp()
-        self.context = mock.sentinel.context
-        self.manager = mock.Mock(host='source', _lost_live_migrations={})
-        self.manager.compute_rpcapi.get_guest_power_state.return_value = (
-            power_state.NOSTATE)
+        self.context = nova_context.get_admin_context()
+        self.driver = mock.create_autospec(driver.ComputeDriver, instance=True)
+        self.driver.capabilities = {'supports_live_migration_recovery': True}
+        self.driver.end_live_migration.return_value = True
+        self.steps = mock.create_autospec(
+            live_migration_recovery.Steps, instance=True)
+        self.reportclient = mock.create_autospec(
+            report.SchedulerReportClient, instance=True)
+        self.reportclient.get_allocations_for_consumer.return_value = {}
+        self.volume_api = mock.create_autospec(cinder.API, instance=True)
+        self.compute_rpcapi = mock.create_autospec(
+            rpcapi.ComputeAPI, instance=True)
+        self.recovery = live_migration_recovery.LiveMigrationRecovery(
+            'source', self.driver, self.compute_rpcapi, self.reportclient,
+            mock.create_autospec(neutron.API, instance=True),
+            self.volume_api, self.steps)
+        self.ask = self.useFixture(fixtures.MockPatchObject(
+            self.recovery._guest_api, 'get_power_state',
+            autospec=True)).mock
+        self.is_up = mock.create_autospec(servicegroup.API, instance=True)
+        self.recovery._servicegroup_api = self.is_up
+        self.is_up.service_is_up.return_value = True
+        self.patch('nova.objects.Service.get_by_compute_host')
         self.instance = fake_instance.fake_instance_obj(
-            None, uuid=uuids.instance, host='source',
-            vm_state=vm_states.RESCUED, task_state=task_states.MIGRATING)
-        self.migration = objects.Migration(
-            id=2, uuid=uuids.migration, status='running',
-            source_compute='source', dest_compute='dest')
+            self.context, uuid=uuids.instance, host='source',
+            task_state=task_states.MIGRATING, system_metadata={},
+            expected_attrs=['system_metadata'])
+        self.get_instance = self.patch('nova.objects.Instance.get_by_uuid')
+        self.get_instance.return_value = self.instance
+        self.patch('nova.objects.Instance.save')
+        self.save = self.patch('nova.objects.Migration.save')
+        self.get_migrations = self.patch(
+            'nova.objects.MigrationList.get_by_filters')
+        self.bdms = objects.BlockDeviceMappingList(objects=[])
+        self.patch('nova.objects.BlockDeviceMappingList.get_by_instance_uuid'
+                   ).return_value = self.bdms
+        self.patch('nova.objects.InstanceList.get_by_filters'
+                   ).return_value = objects.InstanceList(objects=[])
+        self.migration = self.make_migration(1, 'running')
 
-    def _is_guest_here(self, here, there=None, status='running'):
-        self.migration.status = status
-        self.manager._get_power_state.return_value = here
-        if there is not None:
-            self.manager.compute_rpcapi.get_guest_power_state.\
-                return_value = there
-        return live_migration_recovery._is_guest_here(
-            self.manager, self.context, self.instance, self.migration)
+    def patch(self, name):
+        return self.useFixture(
+            fixtures.MockPatch(name, autospec=True)).mock
 
-    def test_guest_that_runs_is_here(self):
-        self.manager.compute_rpcapi.get_guest_power_state.side_effect = (
-            exception.NovaException)
-        self.assertTrue(self._is_guest_here(power_state.RUNNING))
+    def make_migration(self, id, status, dest='dest'):
+        return objects.Migration(
+            id=id, uuid=getattr(uuids, 'migration%d' % id), status=status,
+            instance_uuid=uuids.instance, source_compute='source',
+            dest_compute=dest, migration_type='live-migration',
+            created_at=timeutils.utcnow(with_timezone=True), updated_at=None)
 
-    def test_paused_server_is_here(self):
-        self.manager.compute_rpcapi.get_guest_power_state.side_effect = (
-            exception.NovaException)
-        self.instance.vm_state = vm_states.PAUSED
-        self.assertTrue(self._is_guest_here(power_state.PAUSED))
+    def recover(self, *migrations, here=power_state.RUNNING,
+                there=power_state.NOSTATE):
+        self.get_migrations.side_effect = lambda *args, **kwargs: (
+            objects.MigrationList(objects=list(migrations)))
+        if here == power_state.NOSTATE:
+            self.driver.get_info.side_effect = exception.InstanceNotFound(
+                instance_id=uuids.instance)
+        self.driver.get_info.return_value = hardware.InstanceInfo(state=here)
+        if isinstance(there, Exception):
+            self.ask.side_effect = there
+        else:
+            self.ask.return_value = there
+        self.recovery.recover_all(self.context)
 
-    def test_guest_that_was_not_touched_is_here(self):
-        for status in ('accepted', 'queued', 'preparing'):
-            self.assertTrue(self._is_guest_here(
-                power_state.NOSTATE, power_state.RUNNING, status))
+    def assert_untouched(self):
+        self.assertEqual([], self.steps.mock_calls)
+        self.save.assert_not_called()
 
-    def test_guest_is_here_if_no_destination_was_selected(self):
-        self.migration.dest_compute = None
-        self.assertTrue(self._is_guest_here(
-            power_state.SHUTDOWN, power_state.SHUTDOWN, 'error'))
-        # Without a name of a host any might answer.
-        self.assertEqual([], self.manager.compute_rpcapi.mock_calls)
+    def test_guest_is_here(self):
+        self.recover(self.migration)
+        self.steps.roll_back.assert_called_once_with(
+            test.MatchType(nova_context.RequestContext), self.instance,
+            'dest', migrate_data=self.driver.rebuild_live_migrate_data.
+            return_value, source_bdms=self.bdms)
+        self.steps.complete.assert_not_called()
 
-    def test_guest_that_is_on_one_host_only(self):
-        for state in (power_state.PAUSED, power_state.SHUTDOWN):
-            self.assertTrue(self._is_guest_here(state, power_state.NOSTATE))
-        for state in (power_state.RUNNING, power_state.SHUTDOWN):
-            self.assertFalse(self._is_guest_here(power_state.NOSTATE, state))
-        self.manager.compute_rpcapi.get_guest_power_state.assert_called_with(
-            self.context, self.instance, 'dest')
+    def test_guest_is_there(self):
+        self.recover(self.migration, here=power_state.NOSTATE,
+                     there=power_state.RUNNING)
+        self.steps.complete.assert_called_once()
+        self.steps.roll_back.assert_not_called()
 
-    def test_guest_that_is_on_both_or_none(self):
-        for here, there in (
-                (power_state.SHUTDOWN, power_state.RUNNING),
-                (power_state.PAUSED, power_state.RUNNING),
-                (power_state.SHUTDOWN, power_state.SHUTDOWN),
-                (power_state.NOSTATE, power_state.NOSTATE)):
-            self.assertRaises(exception.MigrationError,
-                              self._is_guest_here, here, there)
-
-    def test_guest_may_be_where_nobody_answers(self):
-        self.manager.compute_rpcapi.get_guest_power_state.side_effect = (
-            exception.UnsupportedRPCVersion(api='api', required='6.6'))
-        for here in (power_state.NOSTATE, power_state.SHUTDOWN,
-                     power_state.PAUSED):
-            exc = self.assertRaises(
-                exception.MigrationError, self._is_guest_here, here)
-            self.assertIn('dest does not tell', str(exc))
-
-    @mock.patch('nova.objects.MigrationList.get_by_filters', return_value=[])
-    def test_no_migration(self, mock_get):
-        self.instance.save = mock.Mock()
-        self.assertTrue(live_migration_recovery.recover(
-            self.manager, self.context, self.instance))
-        self.assertIsNone(self.instance.task_state)
-        self.instance.save.assert_called_once_with(
-            expected_task_state=[task_states.MIGRATING])
-        self.manager._rollback_live_migration.assert_not_called()
-
-    @mock.patch('nova.objects.MigrationList.get_by_filters', return_value=[])
-    def test_driver_that_cannot(self, mock_get):
-        self.manager.driver.end_live_migration.side_effect = (
-            NotImplementedError)
-        self.assertTrue(live_migration_recovery.recover(
-            self.manager, self.context, self.instance))
-        self.manager._reset_live_migration.assert_called_once_with(
-            self.context, self.instance)
-
-    def test_hypervisor_does_not_answer(self):
-        self.manager.driver.end_live_migration.side_effect = (
-            exception.HypervisorUnavailable)
-        self.assertFalse(live_migration_recovery.recover(
-            self.manager, self.context, self.instance))
+    def test_task_state_was_reset(self):
+        self.instance.task_state = None
+        self.recover(self.migration, here=power_state.NOSTATE,
+                     there=power_state.RUNNING)
         self.assertEqual(task_states.MIGRATING, self.instance.task_state)
+        self.steps.complete.assert_called_once()
+
+    def test_another_task_is_under_way(self):
+        self.instance.task_state = task_states.REBOOTING
+        self.recover(self.migration)
+        self.assert_untouched()
+
+    def test_in_doubt(self):
+        unknown = exception.GuestStateUnknown(
+            uuid=uuids.instance, host='dest', reason='x')
+        for here, there in (
+                (power_state.RUNNING, power_state.RUNNING),
+                (power_state.RUNNING, unknown),
+                (power_state.NOSTATE, unknown),
+                (power_state.NOSTATE, power_state.NOSTATE)):
+            self.driver.get_info.side_effect = None
+            self.ask.side_effect = None
+            self.recover(self.migration, here=here, there=there)
+            self.assert_untouched()
+
+    def test_job_does_not_end(self):
+        self.driver.end_live_migration.return_value = False
+        self.recover(self.migration)
+        self.assert_untouched()
+
+    def test_owned(self):
+        self.recovery.own(self.migration)
+        self.recover(self.migration)
+        self.assert_untouched()
+        self.driver.end_live_migration.assert_not_called()
+
+        self.recovery.disown(self.migration)
+        self.recover(self.migration)
+        self.steps.roll_back.assert_called_once()
+
+    def test_destination_is_down(self):
+        self.is_up.service_is_up.return_value = False
+        self.recover(self.migration)
+        self.assert_untouched()
+        self.ask.assert_not_called()
+        self.driver.end_live_migration.assert_not_called()
+
+    def test_queued_never_asks_the_destination(self):
+        self.is_up.service_is_up.return_value = False
+        self.recover(self.make_migration(1, 'queued'))
+        self.ask.assert_not_called()
+        self.steps.roll_back.assert_called_once()
+
+    def test_conductor_is_selecting(self):
+        migration = self.make_migration(1, 'accepted')
+        self.recover(migration)
+        self.assert_untouched()
+        self.flags(long_rpc_timeout=-1)
+        self.recover(migration)
+        self.steps.roll_back.assert_called_once()
+
+    def test_not_the_newest_is_closed(self):
+        newest = self.make_migration(2, 'queued', dest='other')
+        self.recover(self.migration, newest)
+        self.assertEqual('error', self.migration.status)
+        self.steps.roll_back.assert_called_once()
         self.assertEqual(
-            {uuids.instance: None}, self.manager._lost_live_migrations)
+            'other', self.steps.roll_back.call_args.args[2])
 
-    @mock.patch('nova.objects.MigrationList.get_by_filters')
-    def test_database_does_not_answer(self, mock_get):
-        mock_get.return_value = [self.migration]
-        with mock.patch('nova.compute.utils.EventReporter',
-                        side_effect=messaging.MessagingTimeout):
-            self.assertFalse(live_migration_recovery.recover(
-                self.manager, self.context, self.instance))
-        self.assertEqual(
-            {uuids.instance: 2}, self.manager._lost_live_migrations)
+    def test_error_of_one_instance_is_isolated(self):
+        other = self.make_migration(2, 'running')
+        other.instance_uuid = uuids.other
+        self.driver.end_live_migration.side_effect = [
+            test.TestingException, True]
+        self.get_migrations.side_effect = [
+            objects.MigrationList(objects=[self.migration, other]),
+            objects.MigrationList(objects=[self.migration]),
+            objects.MigrationList(objects=[other])]
+        self.driver.get_info.return_value = hardware.InstanceInfo(
+            state=power_state.RUNNING)
+        self.ask.return_value = power_state.NOSTATE
+        self.recovery.recover_all(self.context)
+        self.steps.roll_back.assert_called_once()
 
-    def _try_again(self, found=None, recovered=None, lost=2, latest=2):
-        """Look again for an instance whose migration was lost.
-
-        :param lost: the id of that migration, if it is known
-        :param latest: the id of its latest unfinished migration
-        :returns: the mocks that recover a migration and that conclude it
-        """
-        self.manager._lost_live_migrations[uuids.instance] = lost
-        self.migration.save = mock.Mock()
-        with test.nested(
-            mock.patch('nova.objects.Instance.get_by_uuid',
-                       side_effect=[found or self.instance]),
-            mock.patch('nova.objects.Migration.get_by_id',
-                       return_value=self.migration),
-            mock.patch('nova.objects.MigrationList.get_by_filters',
-                       return_value=[objects.Migration(id=latest)]),
-            mock.patch.object(live_migration_recovery, '_recover',
-                              side_effect=recovered),
-            mock.patch.object(live_migration_recovery, 'conclude'),
-        ) as (_instance, _migration, _migrations, mock_recover, mock_conclude):
-            live_migration_recovery.try_again(self.manager, self.context)
-        return mock_recover, mock_conclude
-
-    def test_recovers_when_tried_again(self):
-        mock_recover, mock_conclude = self._try_again(recovered=[True])
-        mock_recover.assert_called_once_with(
-            self.manager, self.context, self.instance, False)
-        mock_conclude.assert_not_called()
-        self.assertEqual({}, self.manager._lost_live_migrations)
-
-    def test_unknown_migration_when_tried_again(self):
-        mock_recover, mock_conclude = self._try_again(
-            recovered=[True], lost=None)
-        mock_recover.assert_called_once_with(
-            self.manager, self.context, self.instance, False)
-        self.assertEqual({}, self.manager._lost_live_migrations)
-
-    def test_fails_when_tried_again(self):
-        self._try_again(recovered=exception.HypervisorUnavailable)
-        self.assertEqual(
-            {uuids.instance: 2}, self.manager._lost_live_migrations)
-
-    def test_is_in_another_migration_when_tried_again(self):
-        mock_recover, mock_conclude = self._try_again(latest=3)
-        mock_recover.assert_not_called()
-        mock_conclude.assert_not_called()
-        self.assertEqual({}, self.manager._lost_live_migrations)
-
-    def test_has_arrived_when_tried_again(self):
+    def test_instance_has_arrived(self):
         self.instance.host = 'dest'
         self.instance.task_state = None
-        mock_recover, mock_conclude = self._try_again()
-        mock_recover.assert_not_called()
-        mock_conclude.assert_called_once_with(
-            self.manager, self.context, self.instance, self.migration)
+        self.recover(self.migration, here=power_state.NOSTATE,
+                     there=power_state.RUNNING)
+        self.steps.delete_allocation.assert_called_once()
         self.assertEqual('completed', self.migration.status)
-        self.assertEqual({}, self.manager._lost_live_migrations)
-
-    def test_source_gives_up_its_part_when_tried_again(self):
-        self.instance.host = 'dest'
-        self.instance.task_state = None
-        self.migration.status = 'error'
-        _mock_recover, mock_conclude = self._try_again()
-        mock_conclude.assert_called_once_with(
-            self.manager, self.context, self.instance, self.migration)
-        self.assertEqual('error', self.migration.status)
-
-    def test_was_rolled_back_when_tried_again(self):
-        self.instance.task_state = None
-        mock_recover, mock_conclude = self._try_again()
-        mock_recover.assert_not_called()
-        mock_conclude.assert_not_called()
-        self.assertEqual('error', self.migration.status)
-        self.assertEqual({}, self.manager._lost_live_migrations)
-
-    def test_migrates_from_elsewhere_when_tried_again(self):
-        self.instance.host = 'dest'
-        mock_recover, mock_conclude = self._try_again()
-        mock_recover.assert_not_called()
-        mock_conclude.assert_not_called()
-
-    def test_is_deleted_when_tried_again(self):
-        self._try_again(found=exception.InstanceNotFound(
-            instance_id=uuids.instance))
-        self.assertEqual({}, self.manager._lost_live_migrations)
-
-    def test_database_does_not_answer_when_tried_again(self):
-        self.assertRaises(messaging.MessagingTimeout, self._try_again,
-                          found=messaging.MessagingTimeout())
-        self.assertEqual(
-            {uuids.instance: 2}, self.manager._lost_live_migrations)
-
-    def test_is_over_while_it_is_to_be_recovered(self):
-        with mock.patch('nova.objects.Migration.get_by_id',
-                        return_value=self.migration):
-            self.assertFalse(live_migration_recovery.is_over(
-                self.manager, self.context, self.instance, self.migration))
-            for lost in (2, None):
-                self.manager._lost_live_migrations[uuids.instance] = lost
-                self.assertTrue(live_migration_recovery.is_over(
-                    self.manager, self.context, self.instance,
-                    self.migration))
-            self.manager._lost_live_migrations[uuids.instance] = 1
-            self.assertFalse(live_migration_recovery.is_over(
-                self.manager, self.context, self.instance, self.migration))
-
-    @mock.patch('nova.objects.ComputeNode.get_by_host_and_nodename')
-    @mock.patch('nova.objects.Instance.get_by_uuid')
-    @mock.patch('nova.objects.Migration.get_by_id')
-    def test_is_over_when_it_was_rolled_back(
-            self, mock_migration, mock_instance, mock_node):
-        mock_migration.return_value = self.migration
-        mock_instance.return_value = self.instance
-        mock_node.return_value = mock.Mock(uuid=uuids.node)
-        self.migration.status = 'error'
-        self.migration.dest_node = 'dest-node'
-        self.instance.task_state = None
-        self.assertTrue(live_migration_recovery.is_over(
-            self.manager, self.context, self.instance, self.migration))
-        # What the conductor has claimed since is given back.
-        remove = (self.manager.reportclient.
-                  remove_provider_tree_from_instance_allocation)
-        remove.assert_called_once_with(
-            self.context, uuids.instance, uuids.node)
-        self.manager.network_api.setup_networks_on_host.\
-            assert_called_once_with(
-                self.context, self.instance, 'dest', teardown=True)
-
-    @mock.patch.object(live_migration_recovery, 'conclude_at_rest')
-    @mock.patch('nova.objects.Instance.get_by_uuid')
-    @mock.patch('nova.objects.MigrationList.get_by_filters')
-    def test_one_that_is_not_concluded_keeps_none_from_it(
-            self, mock_get, mock_instance, mock_conclude):
-        migrations = [
-            objects.Migration(uuid=uuids.migration, instance_uuid=uuid)
-            for uuid in (uuids.deleted, uuids.fails, uuids.instance)]
-        mock_get.return_value = migrations
-        mock_instance.side_effect = [
-            exception.InstanceNotFound(instance_id=uuids.deleted),
-            messaging.MessagingTimeout(), self.instance]
-        live_migration_recovery.conclude_all(self.manager, self.context)
-        mock_conclude.assert_called_once_with(
-            self.manager, self.context, self.instance, migrations[2])
-
-    @mock.patch('nova.objects.MigrationList.get_by_filters')
-    def test_latest_migration_counts(self, mock_get):
-        mock_get.return_value = [
-            objects.Migration(id=1), self.migration]
-        self.assertIs(self.migration, live_migration_recovery._find_migration(
-            self.manager, self.context, self.instance))
-
-    @mock.patch('nova.objects.ComputeNode.get_by_uuid')
-    def test_destination_is_told_by_its_allocations(self, mock_get):
-        nodes = {uuids.source: 'source', uuids.dest: 'dest'}
-        self.manager.reportclient.get_allocations_for_consumer.\
-            return_value = {uuids.nested: {}, uuids.source: {}, uuids.dest: {}}
-
-        def get_by_uuid(context, uuid):
-            if uuid not in nodes:
-                raise exception.ComputeHostNotFound(host=uuid)
-            return objects.ComputeNode(host=nodes[uuid])
-
-        mock_get.side_effect = get_by_uuid
-        self.assertEqual('dest', live_migration_recovery._find_destination(
-            self.manager, self.context, self.instance))
-        del nodes[uuids.dest]
-        self.assertIsNone(live_migration_recovery._find_destination(
-            self.manager, self.context, self.instance))
-
-    @mock.patch('nova.objects.BlockDeviceMappingList.get_by_instance_uuid',
-                return_value=[])
-    def test_no_destination_was_selected(self, mock_bdms):
-        self.migration.status = 'accepted'
-        self.migration.dest_compute = None
-        self.manager.reportclient.get_allocations_for_consumer.\
-            return_value = {}
-        live_migration_recovery._roll_back(
-            self.manager, self.context, self.instance, self.migration)
-        rollback = self.manager._rollback_live_migration
-        rollback.assert_called_once()
-        self.assertIsNone(rollback.call_args.args[2])
-        migrate_data = rollback.call_args.kwargs['migrate_data']
-        self.assertIs(self.migration, migrate_data.migration)
-        # No host is to be told to clean up: without a name any might be.
-        self.assertNotIsInstance(
-            migrate_data, objects.migrate_data.LibvirtLiveMigrateData)
-        self.assertEqual([], self.manager.compute_rpcapi.mock_calls)
-
-    def test_no_destination_has_attached_a_volume(self):
-        self.migration.status = 'error'
-        self.migration.dest_compute = None
-        self.manager.reportclient.get_allocations_for_consumer.\
-            return_value = {}
-        bdm = self._volume_bdm()
-        with mock.patch(
-                'nova.objects.BlockDeviceMappingList.get_by_instance_uuid',
-                return_value=[bdm]):
-            live_migration_recovery._roll_back(
-                self.manager, self.context, self.instance, self.migration)
-        rollback = self.manager._rollback_live_migration
-        self.assertEqual([bdm], rollback.call_args.kwargs['source_bdms'])
-        # No host is to be told to disconnect the volume either.
-        self.assertTrue(rollback.call_args.kwargs['pre_live_migration'])
-        self.manager.volume_api.attachment_get_all.assert_not_called()
-
-    @mock.patch('nova.objects.BlockDeviceMappingList.get_by_instance_uuid',
-                return_value=[])
-    def _interfaces_come_back(self, status, mock_bdms):
-        self.migration.status = status
-        self.manager.driver.rebuild_live_migrate_data.return_value = (
-            objects.LibvirtLiveMigrateData())
-        live_migration_recovery._roll_back(
-            self.manager, self.context, self.instance, self.migration)
-        return self.manager.driver.rollback_live_migration_at_source.called
-
-    def test_interfaces_come_back_if_the_guest_was_touched(self):
-        self.assertFalse(self._interfaces_come_back('preparing'))
-        self.assertFalse(self._interfaces_come_back('cancelled'))
-        self.assertTrue(self._interfaces_come_back('running'))
-
-    @mock.patch.object(live_migration_recovery, '_bdms_to_disconnect',
-                       return_value=mock.sentinel.bdms)
-    @mock.patch.object(live_migration_recovery, '_migrate_data')
-    def _complete(self, compute_nodes, mock_data, mock_bdms):
-        self.manager.rt.compute_nodes = compute_nodes
-        live_migration_recovery._complete(
-            self.manager, self.context, self.instance, self.migration)
-        self.manager._post_live_migration_update_host.assert_called_once_with(
-            self.context, self.instance, 'dest',
-            block_migration=mock_data.return_value.block_migration,
-            migrate_data=mock_data.return_value,
-            source_bdms=mock.sentinel.bdms)
-
-    def test_resource_tracker_learns_of_the_devices_first(self):
-        self._complete({})
-        self.manager.update_available_resource.assert_called_once_with(
-            self.context, startup=True)
-
-    def test_resource_tracker_knows_the_devices(self):
-        self._complete({'node': mock.sentinel.node})
-        self.manager.update_available_resource.assert_not_called()
-
-    def _volume_bdm(self):
-        return objects.BlockDeviceMapping(
-            id=1, source_type='volume', destination_type='volume',
-            volume_id=uuids.volume, attachment_id=uuids.of_dest,
-            connection_info='{"data": "dest"}')
-
-    def _with_attachments(self, function, *attachment_ids):
-        """Call a function while Cinder tells of these attachments."""
-        bdms = objects.BlockDeviceMappingList(objects=[
-            self._volume_bdm(), objects.BlockDeviceMapping(
-                id=2, source_type='image', destination_type='local'),
-            objects.BlockDeviceMapping(
-                id=3, source_type='volume', destination_type='volume',
-                volume_id=uuids.other, attachment_id=None)])
-        self.manager.volume_api.attachment_get_all.return_value = [
-            {'id': attachment_id, 'volume_id': uuids.volume}
-            for attachment_id in attachment_ids]
-        self.manager.volume_api.attachment_get.side_effect = (
-            lambda context, attachment_id: {
-                'id': attachment_id, 'connection_info': {'data': 'source'}})
-        with mock.patch(
-                'nova.objects.BlockDeviceMappingList.get_by_instance_uuid',
-                return_value=bdms):
-            found = function()
-        self.manager.volume_api.attachment_get_all.assert_called_once_with(
-            self.context, instance_id=uuids.instance, all_tenants=True)
-        return found
-
-    def _bdms_to_disconnect(self, *attachment_ids):
-        return self._with_attachments(
-            lambda: live_migration_recovery._bdms_to_disconnect(
-                self.manager, self.context, self.instance), *attachment_ids)
-
-    def _assert_of_source(self, bdm):
-        self.assertEqual(uuids.of_source, bdm.attachment_id)
-        self.assertEqual({'data': 'source', 'serial': uuids.volume},
-                         jsonutils.loads(bdm.connection_info))
-
-    def test_source_gives_up_its_own_attachment(self):
-        bdms = self._bdms_to_disconnect(uuids.of_source, uuids.of_dest)
-        self.assertEqual([1, 2, 3], [bdm.id for bdm in bdms])
-        self._assert_of_source(bdms[0])
-
-    def test_attachment_of_the_destination_is_left_alone(self):
-        bdms = self._bdms_to_disconnect(uuids.of_dest)
-        self.assertEqual([2, 3], [bdm.id for bdm in bdms])
-
-    def test_too_many_attachments(self):
-        self.assertRaises(
-            exception.MigrationError, self._bdms_to_disconnect,
-            uuids.of_source, uuids.of_dest, uuids.stray)
-
-    def test_no_attachments(self):
-        self.assertRaises(
-            exception.MigrationError, self._bdms_to_disconnect)
-
-    def _roll_back_volumes(self, *attachment_ids):
-        """:returns: the volumes of the destination, and of the source"""
-        self._with_attachments(
-            lambda: live_migration_recovery._roll_back_volumes(
-                self.manager, self.context, self.instance, self.migration),
-            *attachment_ids)
-        remove = self.manager._remove_remote_volume_connections
-        remove.assert_called_once_with(
-            self.context, 'dest', mock.ANY, self.instance)
-        roll_back = self.manager._rollback_volume_bdms
-        roll_back.assert_called_once_with(
-            self.context, remove.call_args.args[2], mock.ANY, self.instance)
-        return roll_back.call_args.args[1:3]
-
-    def test_volume_returns_to_the_source(self):
-        (of_dest,), (of_source,) = self._roll_back_volumes(
-            uuids.of_source, uuids.of_dest)
-        self.assertEqual(uuids.of_dest, of_dest.attachment_id)
-        self.assertEqual('{"data": "dest"}', of_dest.connection_info)
-        self._assert_of_source(of_source)
-
-    def test_volume_that_is_back_is_left_alone(self):
-        self.assertEqual(([], []), self._roll_back_volumes(uuids.of_dest))
-
-    def test_volume_whose_other_attachment_is_deleted(self):
-        saved = []
-        self.useFixture(fixtures.MonkeyPatch(
-            'nova.objects.BlockDeviceMapping.save',
-            lambda bdm: saved.append(bdm)))
-        self.assertEqual(([], []), self._roll_back_volumes(uuids.of_source))
-        self._assert_of_source(*saved)
-
-
-class RemoveStraysTestCase(test.NoDBTestCase):
-
-    def setUp(self):
-        super().setUp()
-        self.context = mock.sentinel.context
-        self.manager = mock.Mock(host='dest')
-        self.driver = self.manager.driver
-        self.driver.list_stray_instances.return_value = {
-            uuids.instance, uuids.other}
-        self.driver.rebuild_live_migrate_data.return_value = (
-            objects.LibvirtLiveMigrateData(
-                is_shared_instance_path=False, is_shared_block_storage=False))
-        self.manager.compute_rpcapi.get_guest_power_state.return_value = (
-            power_state.RUNNING)
-        self.instance = objects.Instance(
-            uuid=uuids.instance, host='source', vm_state=vm_states.RESCUED,
-            task_state=None, resources=None,
-            info_cache=objects.InstanceInfoCache(
-                network_info=network_model.NetworkInfo(
-                    [network_model.VIF(id=uuids.port)])))
-        self.refresh = self.useFixture(fixtures.MockPatchObject(
-            self.instance, 'refresh')).mock
-        self.useFixture(fixtures.MockPatch(
-            'nova.objects.Service.get_by_compute_host'))
-        self.service_is_up = self.useFixture(fixtures.MockPatch(
-            'nova.servicegroup.API.service_is_up', return_value=True)).mock
-        self.get_instance = self.useFixture(fixtures.MockPatch(
-            'nova.objects.Instance.get_by_uuid',
-            return_value=self.instance)).mock
-        self.get_migrations = self.useFixture(fixtures.MockPatch(
-            'nova.objects.MigrationList.get_by_filters',
-            return_value=[objects.Migration(
-                instance_uuid=uuids.instance)])).mock
-
-    def _remove(self):
-        live_migration_recovery.remove_strays(self.manager, self.context)
-        return self.manager._do_rollback_live_migration_at_destination
-
-    def test_removes(self):
-        self._remove().assert_called_once_with(
-            self.context, self.instance, destroy_disks=True,
-            migrate_data=self.driver.rebuild_live_migrate_data.return_value)
-        self.get_instance.assert_called_once_with(
-            self.context, uuids.instance)
-
-    def test_shared_block_storage_keeps_the_disks(self):
-        data = self.driver.rebuild_live_migrate_data.return_value
-        data.is_shared_block_storage = True
-        self._remove().assert_called_once_with(
-            self.context, self.instance, destroy_disks=False,
-            migrate_data=data)
-
-    def test_shared_path(self):
-        data = self.driver.rebuild_live_migrate_data.return_value
-        data.is_shared_instance_path = True
-        self._remove().assert_not_called()
-
-    def test_other_host_does_not_answer(self):
-        self.driver.rebuild_live_migrate_data.side_effect = (
-            test.TestingException)
-        self._remove().assert_not_called()
-
-    def test_no_guest_on_its_host(self):
-        self.manager.compute_rpcapi.get_guest_power_state.return_value = (
-            power_state.NOSTATE)
-        self._remove().assert_not_called()
-
-    def test_instance_of_this_host(self):
-        self.instance.host = 'dest'
-        self._remove().assert_not_called()
-
-    def test_instance_of_no_host(self):
-        self.instance.host = None
-        self._remove().assert_not_called()
-
-    def test_task_under_way(self):
-        self.instance.task_state = task_states.MIGRATING
-        self._remove().assert_not_called()
-
-    def test_resized(self):
-        self.instance.vm_state = vm_states.RESIZED
-        self._remove().assert_not_called()
-
-    def test_persistent_memory(self):
-        self.instance.resources = objects.ResourceList(
-            objects=[objects.Resource()])
-        self._remove().assert_not_called()
-
-    def test_pci_device_of_a_port(self):
-        vif, = self.instance.get_network_info()
-        vif['profile'] = {'pci_slot': '0000:06:00.1'}
-        self._remove().assert_not_called()
-
-    def test_its_host_is_down(self):
-        self.service_is_up.return_value = False
-        self._remove().assert_not_called()
-        self.assertEqual([], self.manager.compute_rpcapi.mock_calls)
-
-    def _test_changes_while_its_host_is_asked(self, **changes):
-        def refresh():
-            self.manager.compute_rpcapi.get_guest_power_state.\
-                assert_called_once_with(self.context, self.instance, 'source')
-            self.instance.update(changes)
-
-        self.refresh.side_effect = refresh
-        self._remove().assert_not_called()
-        self.refresh.assert_called_once_with()
-
-    def test_task_begins_meanwhile(self):
-        self._test_changes_while_its_host_is_asked(
-            task_state=task_states.RESIZE_PREP)
-
-    def test_is_resized_meanwhile(self):
-        self._test_changes_while_its_host_is_asked(
-            vm_state=vm_states.RESIZED)
-
-    def test_arrives_meanwhile(self):
-        self._test_changes_while_its_host_is_asked(host='dest')
-
-    def test_guest_appears_meanwhile(self):
-        self.driver.list_stray_instances.side_effect = [
-            {uuids.instance}, set()]
-        self._remove().assert_not_called()
-
-    def test_no_failed_migration(self):
-        self.get_migrations.return_value = []
-        self._remove().assert_not_called()
 
     def test_deleted(self):
+        self.instance.deleted = True
+        self.recover(self.migration, here=power_state.NOSTATE,
+                     there=power_state.RUNNING)
+        self.compute_rpcapi.rollback_live_migration_at_destination.\
+            assert_called_once()
+        self.assertEqual('running', self.migration.status)
+
+        self.driver.has_files_on_other_host.return_value = False
+        self.recover(self.migration, here=power_state.NOSTATE)
+        self.assertEqual('error', self.migration.status)
+        self.assertEqual([uuids.migration1, uuids.instance], [
+            call.args[1] for call in self.reportclient.
+            delete_allocation_for_instance.call_args_list])
+        self.assertEqual([], self.steps.mock_calls)
+
+    def test_driver_cannot(self):
+        self.driver.capabilities = {}
+        self.recover(self.migration)
+        self.get_migrations.assert_not_called()
+
+    def may_begin(self, *migrations):
+        self.get_migrations.side_effect = lambda *args, **kwargs: (
+            objects.MigrationList(objects=list(migrations)))
+        return self.recovery.may_begin(
+            self.context, self.instance, migrations[0])
+
+    def test_may_begin(self):
+        queued = self.make_migration(2, 'queued')
+        self.assertTrue(self.may_begin(queued))
+        self.assertTrue(self.may_begin(
+            queued, self.make_migration(1, 'error')))
+        self.assertFalse(self.may_begin(
+            queued, self.make_migration(1, 'running')))
+        self.assertFalse(self.may_begin(
+            queued, self.make_migration(3, 'error')))
+        self.assertFalse(self.may_begin(self.make_migration(2, 'error')))
+
+        self.instance.task_state = None
+        self.assertFalse(self.may_begin(queued))
         self.get_instance.side_effect = exception.InstanceNotFound(
             instance_id=uuids.instance)
-        self._remove().assert_not_called()
+        self.assertFalse(self.may_begin(queued))
 
-    def test_no_strays(self):
-        self.driver.list_stray_instances.return_value = set()
-        self._remove().assert_not_called()
-        self.get_migrations.assert_not_called()
+    def test_volumes_are_given_back_without_cinder(self):
+        bdm = objects.BlockDeviceMapping(
+            self.context, id=1, source_type='volume',
+            destination_type='volume', volume_id=uuids.volume,
+            attachment_id=uuids.of_source, connection_info='x' * 700)
+        live_migration_recovery.keep_source_volumes(self.instance, [bdm])
+        self.assertTrue(all(
+            len(value) <= 255
+            for value in self.instance.system_metadata.values()))
+        bdm.attachment_id = uuids.of_dest
+        bdm.connection_info = 'y'
+        self.bdms.objects.append(bdm)
+        self.patch('nova.objects.BlockDeviceMapping.save')
+        self.volume_api.attachment_delete.side_effect = (
+            exception.Forbidden())
+        self.recover(self.migration)
+        self.steps.roll_back.assert_called_once()
+        self.assertEqual(uuids.of_source, bdm.attachment_id)
+        self.assertEqual('x' * 700, bdm.connection_info)
+        self.compute_rpcapi.remove_volume_connection.assert_called_once()
 
-    def test_driver_that_cannot(self):
-        self.driver.list_stray_instances.side_effect = NotImplementedError
-        self._remove().assert_not_called()
-        self.get_migrations.assert_not_called()
+        live_migration_recovery.forget_source_volumes(self.instance)
+        self.assertEqual({}, self.instance.system_metadata)
 
-
-class KeepRescuedTestCase(test.NoDBTestCase):
-
-    def setUp(self):
-        super().setUp()
-        self.manager = mock.Mock(host='source')
-        self.instance = objects.Instance(
-            uuid=uuids.instance, host='dest', vm_state=vm_states.RESCUED)
-
-    def _keep_rescued(self):
-        return live_migration_recovery.keep_rescued(
-            self.manager, mock.sentinel.context, self.instance,
-            mock.sentinel.migration)
-
-    def test_on_destination(self):
-        self.assertTrue(self._keep_rescued())
-        self.manager._delete_allocation_after_move.assert_called_once_with(
-            mock.sentinel.context, self.instance, mock.sentinel.migration)
-        self.manager.network_api.setup_networks_on_host.\
-            assert_called_once_with(mock.sentinel.context, self.instance,
-                                    'source', teardown=True)
-
-    def test_source_cannot_give_up_all(self):
-        self.manager._delete_allocation_after_move.side_effect = (
-            exception.AllocationDeleteFailed(
-                consumer_uuid=uuids.migration, error='error'))
-        self.assertTrue(self._keep_rescued())
-
-    def test_on_source(self):
-        self.instance.host = 'source'
-        self.assertFalse(self._keep_rescued())
-        self.manager._delete_allocation_after_move.assert_not_called()
-
-    def test_not_rescued(self):
-        self.instance.vm_state = vm_states.ACTIVE
-        self.assertFalse(self._keep_rescued())
-        self.manager._delete_allocation_after_move.assert_not_called()
+    def test_volumes_of_the_source_are_unknown(self):
+        self.bdms.objects.append(objects.BlockDeviceMapping(
+            self.context, id=1, source_type='volume',
+            destination_type='volume', volume_id=uuids.volume,
+            attachment_id=uuids.of_dest, connection_info='y'))
+        self.recover(self.migration)
+        self.assert_untouched()

@@ -10,17 +10,17 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-import contextlib
 import functools
 import os
 import shutil
 import threading
+from unittest import mock
 
 import fixtures
 import oslo_messaging
 from oslo_serialization import jsonutils
 
-from nova.compute import power_state
+from nova.compute import manager
 from nova.compute import rpcapi
 from nova import context as nova_context
 from nova import objects
@@ -130,6 +130,13 @@ class FaultsTestBase(test_live_migrate_rescued.LiveMigrateRescuedTestBase):
             self.src = compute
         else:
             self.dest = compute
+        self._recover()
+
+    def _recover(self):
+        """Run the periodic task of the source."""
+        if 'source' in self.computes:
+            self.computes['source'].manager._recover_live_migrations(
+                nova_context.get_admin_context())
 
     def _kill_and_restart(self, host):
         self._kill(host)
@@ -148,10 +155,6 @@ class FaultsTestBase(test_live_migrate_rescued.LiveMigrateRescuedTestBase):
         self._end(self._domain('source'))
         self._assert_server('source')
         self.assertTrue(os.path.exists(self._dir('dest')))
-
-    def _run_clean_up(self, host):
-        self.computes[host].manager._cleanup_incomplete_migrations(
-            nova_context.get_admin_context())
 
     def _bindings(self):
         return set(self.neutron._port_bindings[self.port_id])
@@ -180,12 +183,6 @@ class FaultsTestBase(test_live_migrate_rescued.LiveMigrateRescuedTestBase):
         """The first migration of the server."""
         return min(self.api.api_get('/os-migrations').body['migrations'],
                    key=lambda migration: migration['id'])
-
-    def _assert_event(self, *words):
-        event = self._wait_for_action_fail_completion(
-            self.server, 'live-migration', 'compute_recover_live_migration')
-        for word in words:
-            self.assertIn(word, event['details'])
 
 
 class SourceKilledTest(FaultsTestBase):
@@ -220,16 +217,15 @@ class SourceKilledTest(FaultsTestBase):
         self.flags(rpc_response_timeout=1)
         self._restart('source')
         self._assert_nothing_can_start_it()
-        self._assert_event('dest does not tell', 'asks again')
         self.assertIsNone(self._domain('source'))
         self.assertTrue(os.path.exists(self._dir('source')))
 
-        self._run_clean_up('source')
+        self._recover()
         self._assert_nothing_can_start_it()
 
         self.flags(rpc_response_timeout=60)
         self._restart('dest')
-        self._run_clean_up('source')
+        self._recover()
         self._assert_all_on('dest', 'source')
 
     def test_before_it_notes_the_end(self):
@@ -252,14 +248,14 @@ class SourceKilledTest(FaultsTestBase):
     def test_job_does_not_end(self):
         self.stub_out('nova.tests.fixtures.libvirt.Domain.abortJob',
                       lambda domain: None)
-        self.stub_out('nova.virt.libvirt.lost_migration._JOB_END_TIMEOUT', 0)
+        self.stub_out(
+            'nova.virt.libvirt.migration_recovery._JOB_END_TIMEOUT', 0)
         self._hold_migration()
         self._kill_and_restart('source')
         self._assert_nothing_can_start_it()
-        self._assert_event('still migrates')
 
         self._end(self._domain('source'))
-        self._run_clean_up('source')
+        self._recover()
         self._assert_all_on('source', 'dest')
 
     def test_destination_does_not_answer(self):
@@ -268,15 +264,89 @@ class SourceKilledTest(FaultsTestBase):
         self._kill('source')
         self.flags(rpc_response_timeout=1)
         self._restart('source')
-        self._assert_server('source')
-        self.assertEqual({'source'}, self._bindings())
-        self.assertLessEqual(
-            self.DISKS, set(os.listdir(self._dir('source'))))
+        self._assert_nothing_can_start_it()
 
         self.flags(rpc_response_timeout=60)
         self._restart('dest')
-        self._run_clean_up('dest')
         self._assert_all_on('source', 'dest')
+
+    def test_destination_is_down(self):
+        # nobody waits for it
+        self._hold_migration()
+        self._kill('source')
+        with fixtures.MockPatch(
+                'nova.servicegroup.API.service_is_up', return_value=False):
+            with fixtures.MockPatch(
+                    'nova.compute.guest_rpcapi.GuestAPI.get_power_state',
+                    side_effect=self.fail):
+                self._restart('source')
+        self._assert_nothing_can_start_it()
+        self._recover()
+        self._assert_all_on('source', 'dest')
+
+    def test_destination_of_an_earlier_release(self):
+        self._hold_migration()
+        self._kill('source')
+        with fixtures.MonkeyPatch(
+                'nova.compute.guest_rpcapi._NAMESPACE', 'absent'):
+            self._restart('source')
+        self._assert_nothing_can_start_it()
+        self._kill_and_restart('source')
+        self._assert_all_on('source', 'dest')
+
+    def test_guest_on_both_hosts(self):
+        self._hold_migration()
+        self._kill('source')
+        self.computes['dest'].driver._host.get_connection().createXML(
+            self._domain('source').XMLDesc(0), 0)
+        self._restart('source')
+        self._assert_nothing_can_start_it()
+        self.assertIsNotNone(self._domain('source'))
+        self.assertIsNotNone(self._domain('dest'))
+        self.assertLessEqual(self.DISKS, set(os.listdir(self._dir('source'))))
+        self.assertTrue(os.path.exists(self._dir('dest')))
+
+    def test_state_is_reset_and_guest_arrives(self):
+        self._hold_migration()
+        self._kill('source')
+        self._move_guest()
+        self._reset_state()
+        self._restart('source')
+        self._assert_all_on('dest', 'source')
+
+    def test_state_is_reset_and_guest_stays(self):
+        self._hold_migration()
+        self._kill('source')
+        self._reset_state()
+        self._restart('source')
+        self._assert_all_on('source', 'dest')
+
+    def _reset_state(self):
+        instance = objects.Instance.get_by_uuid(
+            nova_context.get_admin_context(), self.server['id'])
+        instance.task_state = None
+        instance.save()
+
+    def test_server_is_deleted(self):
+        self._hold_migration()
+        self._kill('source')
+        self._move_guest()
+        with mock.patch.object(
+                manager.ComputeManager, '_recover_live_migrations',
+                autospec=True):
+            self._restart('source')
+        self._delete_server(self.server)
+        self._recover()
+        self._wait_for_assert(
+            functools.partial(self._assert_nothing_on, 'dest'),
+            max_retries=120)
+        self._recover()
+        migrations = objects.MigrationList.get_by_filters(
+            nova_context.get_admin_context(read_deleted='yes'),
+            {'instance_uuid': self.server['id']})
+        self.assertEqual(['error'], [each.status for each in migrations])
+        self.assertEqual({}, self._get_allocations_by_server_uuid(
+            migrations[0].uuid))
 
 
 class MonitorFailsTest(FaultsTestBase):
@@ -296,36 +366,32 @@ class MonitorFailsTest(FaultsTestBase):
             domain.undefine()
         raise oslo_messaging.MessagingTimeout()
 
+    def _wait_until_disowned(self):
+        self._wait_for_assert(functools.partial(
+            self.assertEqual, set(),
+            self.src.manager.live_migration_recovery._owned), max_retries=120)
+
     def test_guest_stays(self):
         self.outcome = fakelibvirt.VIR_DOMAIN_JOB_FAILED
         self._live_migrate('dest')
-        self._wait_for_migration_status(self.server, ['error'])
+        self._wait_for_migration_status(self.server, ['running'])
+        self._wait_until_disowned()
+        self._assert_nothing_can_start_it()
+        self._end(self._domain('source'))
+        self._recover()
         self._assert_all_on('source', 'dest')
+        self.assertEqual('error', self._migration()['status'])
 
     def test_guest_arrives(self):
         self._live_migrate('dest')
-        self._wait_for_migration_status(self.server, ['completed'])
+        self._wait_for_migration_status(self.server, ['running'])
+        self._wait_until_disowned()
+        self._assert_nothing_can_start_it()
+        self._recover()
         self._assert_all_on('dest', 'source')
+        self.assertEqual('completed', self._migration()['status'])
         self._unrescue_server(self.server)
         self.assertEqual(['disk'], self._guest_disks(self.dest))
-
-    def test_guest_arrives_and_destination_does_not_answer(self):
-        def time_out(*args, **kwargs):
-            asked.set()
-            raise oslo_messaging.MessagingTimeout()
-
-        asked = threading.Event()
-        with fixtures.MonkeyPatch(
-                'nova.compute.rpcapi.ComputeAPI.get_guest_power_state',
-                time_out):
-            self._live_migrate('dest')
-            self.assertTrue(asked.wait(20))
-            self._wait_for_action_fail_completion(
-                self.server, 'live-migration',
-                'compute_recover_live_migration')
-        self._assert_nothing_can_start_it()
-        self._run_clean_up('source')
-        self._assert_all_on('dest', 'source')
 
 
 class SharedPathMixin:
@@ -399,18 +465,15 @@ class SourceKilledVolumeTest(FaultsTestBase):
         self._hold_migration()
         self._kill('source')
         self._move_guest()
-        with contextlib.ExitStack() as stack:
-            for name in (
-                    'rpcapi.ComputeAPI.post_live_migration_at_destination',
-                    'manager.ComputeManager._get_compute_info'):
-                stack.enter_context(fixtures.MockPatch(
-                    f'nova.compute.{name}',
-                    side_effect=oslo_messaging.MessagingTimeout))
+        with fixtures.MockPatch(
+                'nova.compute.rpcapi.ComputeAPI.'
+                'post_live_migration_at_destination',
+                side_effect=oslo_messaging.MessagingTimeout):
             self._restart('source')
         self._assert_nothing_can_start_it()
         self._assert_attached(self.of_dest)
 
-        self._run_clean_up('source')
+        self._recover()
         self._assert_all_on('dest', 'source')
         self._assert_attached(self.of_dest)
 
@@ -418,68 +481,38 @@ class SourceKilledVolumeTest(FaultsTestBase):
 class RollbackLostTest(FaultsTestBase):
     """The destination is not told that a migration is rolled back."""
 
-    def test_destination_cleans_up(self):
+    def test_next_migration_clears_the_destination(self):
         self._fail_without_rollback_at_destination()
-        self._run_clean_up('dest')
-        self._assert_all_on('source', 'dest')
-
         self._live_migrate('dest')
         self._wait_for_migration_status(self.server, ['completed'])
         self._assert_server('dest')
-
-    def test_host_of_the_server_does_not_answer(self):
-        self._fail_without_rollback_at_destination()
-        self._kill('source')
-        self.flags(rpc_response_timeout=1)
-        self._run_clean_up('dest')
-        self.assertTrue(os.path.exists(self._dir('dest')))
-
-    def test_host_of_the_server_has_no_guest(self):
-        self._fail_without_rollback_at_destination()
-        with fixtures.MockPatch(
-                'nova.compute.manager.ComputeManager._get_power_state',
-                return_value=power_state.NOSTATE):
-            self._run_clean_up('dest')
-        self.assertTrue(os.path.exists(self._dir('dest')))
-
-    def test_host_of_the_server_does_not_see_its_files(self):
-        # as when a shared file system is not mounted there
-        self._fail_without_rollback_at_destination()
-        os.rename(self._dir('source'), self._dir('source') + '.away')
-        self._run_clean_up('dest')
-        self.assertLessEqual(self.DISKS, set(os.listdir(self._dir('dest'))))
-
-    def test_migration_to_here_under_way(self):
-        self._fail_without_rollback_at_destination()
-        shutil.rmtree(self._dir('dest'))
-        self._hold_migration()
-        self._run_clean_up('dest')
-        self.assertTrue(os.path.exists(self._dir('dest')))
-
-
-class RollbackLostSharedPathTest(SharedPathMixin, FaultsTestBase):
-
-    def test_destination_keeps_the_disks(self):
-        self._fail_without_rollback_at_destination()
-        self._run_clean_up('dest')
-        self.assertLessEqual(self.DISKS, set(os.listdir(self._dir('source'))))
 
 
 class PostTest(FaultsTestBase):
     """The destination cannot be told, or cannot do, what is left to do."""
 
-    def _test_fails(self):
-        self._live_migrate('dest')
-        self._wait_for_migration_status(self.server, ['error'])
+    def _test_lost(self, post):
+        with fixtures.MonkeyPatch(
+                'nova.compute.rpcapi.ComputeAPI.'
+                'post_live_migration_at_destination', post):
+            self._live_migrate('dest')
+            self.assertTrue(self.lost.wait(60))
+            self._wait_for_assert(functools.partial(
+                self.assertEqual, set(),
+                self.src.manager.live_migration_recovery._owned),
+                max_retries=120)
+        self._recover()
         self._assert_all_on('dest', 'source')
+        self.assertEqual('completed', self._migration()['status'])
         self._unrescue_server(self.server)
         self.assertEqual(['disk'], self._guest_disks(self.dest))
 
+    def setUp(self):
+        super().setUp()
+        self.lost = threading.Event()
+
     def test_call_lost(self):
-        self.stub_out(
-            'nova.compute.rpcapi.ComputeAPI.'
-            'post_live_migration_at_destination', self._time_out)
-        self._test_fails()
+        self._test_lost(self._time_out)
 
     def test_reply_lost(self):
         call = rpcapi.ComputeAPI.post_live_migration_at_destination
@@ -488,18 +521,10 @@ class PostTest(FaultsTestBase):
             call(*args, **kwargs)
             self._time_out()
 
-        self.stub_out(
-            'nova.compute.rpcapi.ComputeAPI.'
-            'post_live_migration_at_destination', lose_reply)
-        self._test_fails()
-
-    def test_destination_fails(self):
-        self.stub_out(
-            'nova.virt.libvirt.driver.LibvirtDriver.'
-            'post_live_migration_at_destination', self._time_out)
-        self._test_fails()
+        self._test_lost(lose_reply)
 
     def _time_out(self, *args, **kwargs):
+        self.lost.set()
         raise oslo_messaging.MessagingTimeout()
 
 
@@ -529,12 +554,17 @@ class ConductorTest(FaultsTestBase):
     def test_killed_before_it_tells_the_source(self):
         self._migrate_until_source_is_told()
         self._kill_and_restart('source')
+        # the conductor may be selecting
+        self._assert_nothing_can_start_it()
+        self.flags(long_rpc_timeout=-1)
+        self._recover()
         self._assert_all_on('source', 'dest')
         self.assertEqual('error', self._migration()['status'])
 
     def test_tells_the_source_after_that_has_recovered(self):
         self._migrate_until_source_is_told()
-        self._kill_and_restart('source')
+        self.flags(long_rpc_timeout=-1)
+        self._recover()
         self._assert_all_on('source', 'dest')
 
         self.src.manager.driver.live_migration = self.fail
@@ -542,4 +572,19 @@ class ConductorTest(FaultsTestBase):
             *self.tell_source.args,
             **{key: value for key, value in self.tell_source.keywords.items()
                if key != 'host'})
+        self._wait_for_assert(functools.partial(
+            self.assertEqual, set(),
+            self.src.manager.live_migration_recovery._owned), max_retries=120)
+        self._recover()
         self._assert_all_on('source', 'dest')
+        self.assertEqual('error', self._migration()['status'])
+
+    def test_tells_the_source_after_that_has_restarted(self):
+        self._migrate_until_source_is_told()
+        self._kill_and_restart('source')
+        self.src.manager.live_migration(
+            *self.tell_source.args,
+            **{key: value for key, value in self.tell_source.keywords.items()
+               if key != 'host'})
+        self._wait_for_migration_status(self.server, ['completed'])
+        self._assert_all_on('dest', 'source')

@@ -10,19 +10,19 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""What the libvirt driver knows of a live migration that it does not follow.
+"""What the libvirt driver finds out of a migration that it does not follow.
 
 libvirt migrates a guest from daemon to daemon, so it goes on when the
 nova-compute service that asked for it has ended or has lost it.
 """
 
 import os
+import shutil
 import tempfile
 import time
 
 from oslo_log import log as logging
 from oslo_utils import fileutils
-from oslo_utils import uuidutils
 
 from nova import exception
 from nova import objects
@@ -38,43 +38,36 @@ except ImportError:
 LOG = logging.getLogger(__name__)
 
 # An aborted job ends in a moment. One that cannot be aborted any more, because
-# the guest already runs on the destination, may take as long as it needs: it
-# is not waited for when the service starts.
-_JOB_END_TIMEOUT = 30
+# the guest already runs on the destination, may take as long as it needs.
+_JOB_END_TIMEOUT = 5
 
 
-def end_job(host, instance, operation=None):
+def end_job(host, instance):
     """Abort the migration job of a guest and wait for its end.
 
     :param host: nova.virt.libvirt.host.Host
     :param instance: the Instance whose guest may have such a job
-    :param operation: Future of what migrates the guest, which may have yet to
-        make the job. None if that has ended with an earlier nova-compute
-    :returns: whether the guest has no job any more, nor will have (bool)
+    :returns: whether the guest has no job any more (bool)
     """
-    if operation:
-        operation.cancel()
     try:
         guest = host.get_guest(instance)
     except exception.InstanceNotFound:
-        guest = None
+        return True
 
     aborted = False
     deadline = time.monotonic() + _JOB_END_TIMEOUT
-    while True:
-        is_active = guest is not None and _is_active(guest.get_job_info())
-        if not is_active and (operation is None or operation.done()):
-            return True
-        if is_active and not aborted:
+    while _is_active(guest.get_job_info()):
+        if not aborted:
             aborted = True
             try:
                 guest.abort_job()
             except libvirt.libvirtError as e:
-                LOG.warning('The migration job can not be aborted: %s', e,
+                LOG.warning('The migration job cannot be aborted: %s', e,
                             instance=instance)
         if time.monotonic() > deadline:
             return False
         time.sleep(0.2)
+    return True
 
 
 def _is_active(job_info):
@@ -89,14 +82,16 @@ def rebuild_migrate_data(drvr, instance, is_on_other_host):
     :param instance: the Instance that is, or was, live-migrated
     :param is_on_other_host: a function that takes what
         check_instance_shared_storage_remote takes, and returns whether the
-        other host of the migration sees that file (bool)
+        other host of the migration sees that file (bool). None if the
+        instance is deleted, so that nothing needs to be preserved
     :returns: LibvirtLiveMigrateData
     """
     data = objects.LibvirtLiveMigrateData()
     data.instance_relative_path = libvirt_utils.get_instance_path(
         instance, relative=True)
-    data.is_shared_instance_path = is_instance_path_shared(
-        instance, is_on_other_host)
+    data.is_shared_instance_path = (
+        is_on_other_host is not None and
+        is_instance_path_shared(instance, is_on_other_host))
     backend = drvr.image_backend.backend()
     data.is_shared_block_storage = (
         backend.is_shared_block_storage() or
@@ -118,13 +113,15 @@ def rebuild_migrate_data(drvr, instance, is_on_other_host):
     return data
 
 
-def is_instance_path_shared(instance, is_on_other_host):
+def is_instance_path_shared(instance, is_on_other_host, instance_dir=None):
     """Whether this host and another have one directory for an instance.
 
+    :param instance_dir: the directory, if it is not the usual one (str)
     :returns: True if they have, or if one of them does not have it, so that
         nothing may or need be removed
     """
-    instance_dir = libvirt_utils.get_instance_path(instance)
+    usual_dir = libvirt_utils.get_instance_path(instance)
+    instance_dir = instance_dir or usual_dir
     if not os.path.exists(instance_dir):
         return True
     # A host whose shared file system is not mounted, or is mounted elsewhere,
@@ -139,11 +136,16 @@ def is_instance_path_shared(instance, is_on_other_host):
         fileutils.delete_if_exists(path)
 
 
-def list_instance_dirs(instances_path):
-    """List the instances that have a directory.
+def remove_leftover_directory(instance, migrate_data, is_on_source):
+    """Remove the directory of an instance from its destination.
 
-    :param instances_path: the directory of their directories (str)
-    :returns: set of UUIDs
+    :param migrate_data: LibvirtLiveMigrateData
+    :param is_on_source: a function as in rebuild_migrate_data()
     """
-    return {name for name in os.listdir(instances_path)
-            if uuidutils.is_uuid_like(name)}
+    instance_dir = libvirt_utils.get_instance_path_at_destination(
+        instance, migrate_data)
+    if is_instance_path_shared(instance, is_on_source, instance_dir):
+        LOG.warning('The directory %s is not removed, because the source may '
+                    'have the same', instance_dir, instance=instance)
+        return
+    shutil.rmtree(instance_dir)

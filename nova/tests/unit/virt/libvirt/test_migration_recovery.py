@@ -23,7 +23,8 @@ from nova.tests import fixtures as nova_fixtures
 from nova.tests.fixtures import libvirt as fakelibvirt
 from nova.tests.unit import fake_instance
 from nova.virt.libvirt import guest as libvirt_guest
-from nova.virt.libvirt import lost_migration
+from nova.virt.libvirt import host as libvirt_host
+from nova.virt.libvirt import migration_recovery
 
 
 class EndJobTestCase(test.NoDBTestCase):
@@ -33,14 +34,14 @@ class EndJobTestCase(test.NoDBTestCase):
         self.useFixture(nova_fixtures.LibvirtFixture())
         self.useFixture(fixtures.MockPatch('time.sleep'))
         self.instance = objects.Instance(uuid=uuids.instance)
-        self.guest = mock.Mock()
-        self.host = mock.Mock()
+        self.guest = mock.create_autospec(libvirt_guest.Guest, instance=True)
+        self.host = mock.create_autospec(libvirt_host.Host, instance=True)
         self.host.get_guest.return_value = self.guest
 
-    def _end_job(self, *types, operation=None):
+    def _end_job(self, *types):
         self.guest.get_job_info.side_effect = [
             libvirt_guest.JobInfo(type=job_type) for job_type in types]
-        return lost_migration.end_job(self.host, self.instance, operation)
+        return migration_recovery.end_job(self.host, self.instance)
 
     def test_aborts(self):
         self.assertTrue(self._end_job(
@@ -63,30 +64,11 @@ class EndJobTestCase(test.NoDBTestCase):
         self.assertTrue(self._end_job())
 
     def test_cannot_be_aborted(self):
-        self.stub_out('nova.virt.libvirt.lost_migration._JOB_END_TIMEOUT', -1)
+        self.stub_out(
+            'nova.virt.libvirt.migration_recovery._JOB_END_TIMEOUT', -1)
         self.guest.abort_job.side_effect = fakelibvirt.make_libvirtError(
             fakelibvirt.libvirtError, 'post-copy')
         self.assertFalse(self._end_job(fakelibvirt.VIR_DOMAIN_JOB_UNBOUNDED))
-
-    def test_operation_makes_its_job_yet(self):
-        operation = mock.Mock()
-        operation.done.side_effect = [False, True]
-        self.assertTrue(self._end_job(
-            fakelibvirt.VIR_DOMAIN_JOB_NONE,
-            fakelibvirt.VIR_DOMAIN_JOB_UNBOUNDED,
-            fakelibvirt.VIR_DOMAIN_JOB_NONE, operation=operation))
-        operation.cancel.assert_called_once_with()
-        self.guest.abort_job.assert_called_once_with()
-
-    def test_operation_does_not_end(self):
-        self.stub_out('nova.virt.libvirt.lost_migration._JOB_END_TIMEOUT', -1)
-        operation = mock.Mock()
-        operation.done.return_value = False
-        self.assertFalse(self._end_job(
-            fakelibvirt.VIR_DOMAIN_JOB_NONE, operation=operation))
-        self.host.get_guest.side_effect = exception.InstanceNotFound(
-            instance_id=uuids.instance)
-        self.assertFalse(self._end_job(operation=operation))
 
 
 class RebuildMigrateDataTestCase(test.NoDBTestCase):
@@ -113,7 +95,7 @@ class RebuildMigrateDataTestCase(test.NoDBTestCase):
                 return dir_on_other_host
             return shared_path
 
-        data = lost_migration.rebuild_migrate_data(
+        data = migration_recovery.rebuild_migrate_data(
             self.drvr, self.instance, is_on_other_host)
         if os.path.exists(self.instance_dir):
             self.assertEqual([], os.listdir(self.instance_dir))
@@ -142,7 +124,7 @@ class RebuildMigrateDataTestCase(test.NoDBTestCase):
 
     def test_other_host_does_not_answer(self):
         self.assertRaises(
-            test.TestingException, lost_migration.rebuild_migrate_data,
+            test.TestingException, migration_recovery.rebuild_migrate_data,
             self.drvr, self.instance,
             mock.Mock(side_effect=test.TestingException))
         self.assertEqual([], os.listdir(self.instance_dir))
@@ -150,21 +132,11 @@ class RebuildMigrateDataTestCase(test.NoDBTestCase):
     def test_tpm(self):
         self.instance.flavor.extra_specs = {
             'hw:tpm_version': '2.0', 'hw:tpm_model': 'tpm-crb'}
-        self.assertTrue(lost_migration.rebuild_migrate_data(
+        self.assertTrue(migration_recovery.rebuild_migrate_data(
             self.drvr, self.instance, lambda data: True).has_vtpm)
 
     def test_mediated_devices(self):
         self.drvr._get_all_assigned_mediated_devices.return_value = {
             uuids.mdev: uuids.instance}
-        self.assertIn('target_mdevs', lost_migration.rebuild_migrate_data(
+        self.assertIn('target_mdevs', migration_recovery.rebuild_migrate_data(
             self.drvr, self.instance, lambda data: True))
-
-
-class ListInstanceDirsTestCase(test.NoDBTestCase):
-
-    def test_list(self):
-        path = self.useFixture(fixtures.TempDir()).path
-        for name in (uuids.instance, uuids.instance + '_resize', '_base'):
-            os.mkdir(os.path.join(path, name))
-        self.assertEqual(
-            {uuids.instance}, lost_migration.list_instance_dirs(path))

@@ -1,0 +1,99 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Client and server of the RPC API that asks a host about its guests.
+
+It has a namespace, and so a version, of its own: a host either has it or does
+not, whatever the version of its compute RPC API is.
+"""
+
+import oslo_messaging as messaging
+from oslo_utils import uuidutils
+
+from nova.compute import power_state
+from nova.compute import rpcapi
+from nova import exception
+from nova import objects
+from nova import rpc
+
+_NAMESPACE = 'guest'
+
+
+class GuestAPI(object):
+    """Client side of the guest RPC API.
+
+    API version history:
+
+        1.0 - Initial version.
+    """
+
+    def __init__(self):
+        self.client = rpc.get_client(messaging.Target(
+            topic=rpcapi.RPC_TOPIC, namespace=_NAMESPACE, version='1.0'))
+
+    def get_power_state(self, context, host, instance_uuid):
+        """Ask a host for the state of a guest.
+
+        :param context: nova.context.RequestContext
+        :param host: name of the host (str)
+        :param instance_uuid: UUID of the instance whose guest it is (str)
+        :returns: one of nova.compute.power_state, NOSTATE if the host does
+            not have the guest
+        :raises nova.exception.GuestStateUnknown: if the host does not answer,
+            fails to find out, or is too old to be asked
+        """
+        cctxt = self.client.prepare(server=host)
+        try:
+            state = cctxt.call(
+                context, 'get_power_state', instance_uuid=instance_uuid)
+        except Exception as e:
+            raise exception.GuestStateUnknown(
+                uuid=instance_uuid, host=host, reason=e) from e
+        if state not in power_state.STATE_MAP:
+            raise exception.GuestStateUnknown(
+                uuid=instance_uuid, host=host,
+                reason='its answer %r is not a power state' % (state,))
+        return state
+
+
+class GuestRPCAPI(object):
+    """Server side of the guest RPC API."""
+
+    target = messaging.Target(namespace=_NAMESPACE, version='1.0')
+
+    def __init__(self, driver):
+        """Initialize the endpoint.
+
+        :param driver: nova.virt.driver.ComputeDriver of this host
+        """
+        self._driver = driver
+
+    @messaging.expected_exceptions(exception.InvalidUUID)
+    def get_power_state(self, context, instance_uuid):
+        if not uuidutils.is_uuid_like(instance_uuid):
+            raise exception.InvalidUUID(uuid=instance_uuid)
+        return find_power_state(
+            self._driver, objects.Instance(uuid=instance_uuid))
+
+
+def find_power_state(driver, instance):
+    """Find the state of a guest on this host.
+
+    :param driver: nova.virt.driver.ComputeDriver of this host
+    :param instance: nova.objects.instance.Instance
+    :returns: one of nova.compute.power_state, NOSTATE if this host does not
+        have the guest
+    """
+    try:
+        return driver.get_info(instance, use_cache=False).state
+    except exception.InstanceNotFound:
+        return power_state.NOSTATE

@@ -1,0 +1,120 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+from unittest import mock
+
+import oslo_messaging as messaging
+from oslo_messaging.rpc import dispatcher
+from oslo_utils.fixture import uuidsentinel as uuids
+
+from nova.compute import guest_rpcapi
+from nova.compute import power_state
+from nova import context as nova_context
+from nova import exception
+from nova import test
+from nova.virt import driver
+from nova.virt import hardware
+
+
+class GuestRPCAPITestCase(test.NoDBTestCase):
+    """The answers of a host."""
+
+    def setUp(self):
+        super().setUp()
+        self.context = nova_context.get_admin_context()
+        self.driver = mock.create_autospec(driver.ComputeDriver, instance=True)
+        self.endpoint = guest_rpcapi.GuestRPCAPI(self.driver)
+
+    def test_guest_is_here(self):
+        self.driver.get_info.return_value = hardware.InstanceInfo(
+            state=power_state.PAUSED)
+        self.assertEqual(
+            power_state.PAUSED,
+            self.endpoint.get_power_state(self.context, uuids.instance))
+        instance = self.driver.get_info.call_args.args[0]
+        self.assertEqual(uuids.instance, instance.uuid)
+        self.assertIs(
+            False, self.driver.get_info.call_args.kwargs['use_cache'])
+
+    def test_guest_is_not_here(self):
+        self.driver.get_info.side_effect = exception.InstanceNotFound(
+            instance_id=uuids.instance)
+        self.assertEqual(
+            power_state.NOSTATE,
+            self.endpoint.get_power_state(self.context, uuids.instance))
+
+    def test_hypervisor_does_not_answer(self):
+        self.driver.get_info.side_effect = exception.HypervisorUnavailable(
+            host='host')
+        self.assertRaises(
+            exception.HypervisorUnavailable, self.endpoint.get_power_state,
+            self.context, uuids.instance)
+
+    def test_not_a_uuid(self):
+        for value in ('../x', None, {'uuid': uuids.instance}):
+            exc = self.assertRaises(
+                messaging.ExpectedException, self.endpoint.get_power_state,
+                self.context, value)
+            self.assertIs(exception.InvalidUUID, exc.exc_info[0])
+        self.driver.get_info.assert_not_called()
+
+
+class GuestAPITestCase(test.NoDBTestCase):
+    """What the caller makes of the answer, or of none."""
+
+    def setUp(self):
+        super().setUp()
+        self.context = nova_context.get_admin_context()
+        self.api = guest_rpcapi.GuestAPI()
+        self.client = mock.create_autospec(
+            messaging.rpc.client.RPCClient, instance=True)
+        self.api.client = self.client
+        self.call = self.client.prepare.return_value.call
+
+    def _get_power_state(self):
+        return self.api.get_power_state(self.context, 'host', uuids.instance)
+
+    def test_answer(self):
+        self.call.return_value = power_state.RUNNING
+        self.assertEqual(power_state.RUNNING, self._get_power_state())
+        self.client.prepare.assert_called_once_with(server='host')
+        self.call.assert_called_once_with(
+            self.context, 'get_power_state', instance_uuid=uuids.instance)
+
+    def test_no_answer(self):
+        self.call.side_effect = messaging.MessagingTimeout
+        exc = self.assertRaises(
+            exception.GuestStateUnknown, self._get_power_state)
+        self.assertIn('host', str(exc))
+
+    def test_host_without_the_namespace(self):
+        # What the dispatcher of a host of an earlier release raises.
+        class Endpoint:
+            target = messaging.Target(version='6.5')
+
+        self.call.side_effect = messaging.UnsupportedVersion(
+            '1.0', method='get_power_state')
+        old = dispatcher.RPCDispatcher(
+            [Endpoint()], None, dispatcher.DefaultRPCAccessPolicy)
+        self.assertRaises(
+            messaging.UnsupportedVersion, old.dispatch, mock.Mock(
+                client_timeout=0, ctxt={}, message={
+                    'method': 'get_power_state', 'namespace': 'guest',
+                    'version': '1.0',
+                    'args': {'instance_uuid': uuids.instance}}))
+        self.assertRaises(exception.GuestStateUnknown, self._get_power_state)
+
+    def test_answer_is_not_a_power_state(self):
+        for answer in (None, 'running', 1000):
+            self.call.return_value = answer
+            self.assertRaises(
+                exception.GuestStateUnknown, self._get_power_state)
