@@ -17,6 +17,7 @@ from nova import exception
 from nova import objects
 from nova.tests.functional.libvirt import base
 from nova.virt.libvirt import utils as libvirt_utils
+from oslo_messaging import opts
 
 RPC_TIMEOUT = 20
 """Seconds that a service waits for the answer of another."""
@@ -83,6 +84,10 @@ class Services(base.ServersTestBase):
         # Nova lets some calls take half an hour.
         self.flags(
             rpc_response_timeout=RPC_TIMEOUT, long_rpc_timeout=RPC_TIMEOUT)
+        # Who listens for calls starts a thread with each until it has as many
+        # as it may, and keeps them: idle ones slow down those at work.
+        base.CONF.register_opts(dict(opts.list_opts())[None])
+        self.flags(executor_thread_pool_size=6)
         super()._setup_services()
 
     def directory(self, server_id: str) -> pathlib.Path:

@@ -19,7 +19,6 @@ from lab.real.services import mariadb
 from lab.real import supervisor
 from lab.real import topology
 from lab.real import wsgi
-from tool.layout import PROJECT
 
 DATABASES = (
     'nova_api', 'nova_cell0', *(f'nova_{cell}' for cell in topology.CELLS))
