@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Client and server of the RPC API that asks a host about its guests.
+"""Client and server of the RPC API about the guests of a host.
 
 It has a namespace, and so a version, of its own: a host either has it or does
 not, whatever the version of its compute RPC API is.
@@ -19,6 +19,7 @@ not, whatever the version of its compute RPC API is.
 import oslo_messaging as messaging
 from oslo_utils import uuidutils
 
+from nova.compute import owner
 from nova.compute import power_state
 from nova.compute import rpcapi
 from nova import exception
@@ -34,11 +35,12 @@ class GuestAPI(object):
     API version history:
 
         1.0 - Initial version.
+        1.1 - Add refresh_owner().
     """
 
     def __init__(self):
-        self.client = rpc.get_client(messaging.Target(
-            topic=rpcapi.RPC_TOPIC, namespace=_NAMESPACE, version='1.0'))
+        self.router = rpc.ClientRouter(rpc.get_client(messaging.Target(
+            topic=rpcapi.RPC_TOPIC, namespace=_NAMESPACE, version='1.1')))
 
     def get_power_state(self, context, host, instance_uuid):
         """Ask a host for the state of a guest.
@@ -51,7 +53,8 @@ class GuestAPI(object):
         :raises nova.exception.GuestStateUnknown: if the host does not answer,
             fails to find out, or is too old to be asked
         """
-        cctxt = self.client.prepare(server=host)
+        cctxt = self.router.client(context).prepare(
+            server=host, version='1.0')
         try:
             state = cctxt.call(
                 context, 'get_power_state', instance_uuid=instance_uuid)
@@ -64,17 +67,31 @@ class GuestAPI(object):
                 reason='its answer %r is not a power state' % (state,))
         return state
 
+    def refresh_owner(self, context, instance):
+        """Ask the host of an instance to update the owner of its guest.
+
+        Does not wait for it.
+
+        :param context: nova.context.RequestContext of an administrator
+        :param instance: nova.objects.instance.Instance
+        """
+        self.router.client(context).prepare(
+            server=instance.host, version='1.1').cast(
+                context, 'refresh_owner', instance_uuid=instance.uuid)
+
 
 class GuestRPCAPI(object):
     """Server side of the guest RPC API."""
 
-    target = messaging.Target(namespace=_NAMESPACE, version='1.0')
+    target = messaging.Target(namespace=_NAMESPACE, version='1.1')
 
-    def __init__(self, driver):
+    def __init__(self, host, driver):
         """Initialize the endpoint.
 
+        :param host: name of this host (str)
         :param driver: nova.virt.driver.ComputeDriver of this host
         """
+        self._host = host
         self._driver = driver
 
     @messaging.expected_exceptions(exception.InvalidUUID)
@@ -83,6 +100,13 @@ class GuestRPCAPI(object):
             raise exception.InvalidUUID(uuid=instance_uuid)
         return find_power_state(
             self._driver, objects.Instance(uuid=instance_uuid))
+
+    def refresh_owner(self, context, instance_uuid):
+        instance = objects.Instance.get_by_uuid(
+            context, instance_uuid,
+            expected_attrs=['flavor', 'info_cache', 'system_metadata'])
+        if instance.host == self._host:
+            owner.refresh_if_marked(context, instance, self._driver)
 
 
 def find_power_state(driver, instance):

@@ -20,6 +20,7 @@ from nova.compute import guest_rpcapi
 from nova.compute import power_state
 from nova import context as nova_context
 from nova import exception
+from nova import objects
 from nova import test
 from nova.virt import driver
 from nova.virt import hardware
@@ -32,7 +33,7 @@ class GuestRPCAPITestCase(test.NoDBTestCase):
         super().setUp()
         self.context = nova_context.get_admin_context()
         self.driver = mock.create_autospec(driver.ComputeDriver, instance=True)
-        self.endpoint = guest_rpcapi.GuestRPCAPI(self.driver)
+        self.endpoint = guest_rpcapi.GuestRPCAPI('host', self.driver)
 
     def test_guest_is_here(self):
         self.driver.get_info.return_value = hardware.InstanceInfo(
@@ -67,6 +68,23 @@ class GuestRPCAPITestCase(test.NoDBTestCase):
             self.assertIs(exception.InvalidUUID, exc.exc_info[0])
         self.driver.get_info.assert_not_called()
 
+    @mock.patch('nova.compute.owner.refresh_if_marked', autospec=True)
+    @mock.patch('nova.objects.Instance.get_by_uuid', autospec=True)
+    def test_refresh_owner(self, mock_get, mock_refresh):
+        mock_get.return_value.host = 'host'
+        self.endpoint.refresh_owner(self.context, uuids.instance)
+        mock_refresh.assert_called_once_with(
+            self.context, mock_get.return_value, self.driver)
+        self.assertEqual(uuids.instance, mock_get.call_args.args[1])
+
+    @mock.patch('nova.compute.owner.refresh_if_marked', autospec=True)
+    @mock.patch('nova.objects.Instance.get_by_uuid', autospec=True)
+    def test_refresh_owner_of_an_instance_that_has_left(
+            self, mock_get, mock_refresh):
+        mock_get.return_value.host = 'other'
+        self.endpoint.refresh_owner(self.context, uuids.instance)
+        mock_refresh.assert_not_called()
+
 
 class GuestAPITestCase(test.NoDBTestCase):
     """What the caller makes of the answer, or of none."""
@@ -77,7 +95,7 @@ class GuestAPITestCase(test.NoDBTestCase):
         self.api = guest_rpcapi.GuestAPI()
         self.client = mock.create_autospec(
             messaging.rpc.client.RPCClient, instance=True)
-        self.api.client = self.client
+        self.api.router.default_client = self.client
         self.call = self.client.prepare.return_value.call
 
     def _get_power_state(self):
@@ -86,7 +104,8 @@ class GuestAPITestCase(test.NoDBTestCase):
     def test_answer(self):
         self.call.return_value = power_state.RUNNING
         self.assertEqual(power_state.RUNNING, self._get_power_state())
-        self.client.prepare.assert_called_once_with(server='host')
+        self.client.prepare.assert_called_once_with(
+            server='host', version='1.0')
         self.call.assert_called_once_with(
             self.context, 'get_power_state', instance_uuid=uuids.instance)
 
@@ -118,3 +137,22 @@ class GuestAPITestCase(test.NoDBTestCase):
             self.call.return_value = answer
             self.assertRaises(
                 exception.GuestStateUnknown, self._get_power_state)
+
+    def test_refresh_owner(self):
+        instance = objects.Instance(uuid=uuids.instance, host='host')
+        self.api.refresh_owner(self.context, instance)
+        self.client.prepare.assert_called_once_with(
+            server='host', version='1.1')
+        self.client.prepare.return_value.cast.assert_called_once_with(
+            self.context, 'refresh_owner', instance_uuid=uuids.instance)
+
+    @mock.patch('oslo_messaging.get_rpc_client', autospec=True)
+    def test_cell_of_the_host(self, mock_client):
+        """From the API, the host's cell has a message queue of its own."""
+        self.client.call_monitor_timeout = None
+        self.context.mq_connection = mock.sentinel.cell
+        self.api.refresh_owner(
+            self.context, objects.Instance(uuid=uuids.instance, host='host'))
+        self.assertIs(mock.sentinel.cell, mock_client.call_args.args[0])
+        mock_client.return_value.prepare.assert_called_once_with(
+            server='host', version='1.1')
