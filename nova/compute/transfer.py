@@ -31,7 +31,6 @@ import urllib.parse
 
 from keystoneauth1 import exceptions as ks_exc
 from neutronclient.common import exceptions as neutron_exc
-from oslo_db import api as oslo_db_api
 from oslo_limit import exception as limit_exc
 from oslo_log import log as logging
 from oslo_serialization import jsonutils
@@ -529,24 +528,16 @@ def _follow_in_placement(context, instance, now):
         instance, 'placement has refused its allocations: %s' % response.text)
 
 
-@oslo_db_api.wrap_db_retry(max_retries=5, retry_on_deadlock=True)
 def _write(context, uuid, expected, values, edit):
     """Write the row and the system metadata of an instance, or neither.
 
-    :param expected: what columns must have, as in db.instance_update()
-    :param values: what columns get
-    :param edit: function that changes the system metadata (dict), or raises
-        _Lost
-    :raises _Lost: if the row is not as expected
-    :raises nova.exception.InstanceNotFound: if there is none
+    See db.instance_update_with_system_metadata().
+
+    :raises _Lost: if the row is not as expected, or if edit raises it
     """
     try:
-        with db.get_context_manager(context).writer.using(context):
-            # The update locks the row, so what is read after it is current.
-            db.instance_update(context, uuid, values, expected)
-            metadata = db.instance_system_metadata_get(context, uuid)
-            edit(metadata)
-            db.instance_update(context, uuid, {'system_metadata': metadata})
+        db.instance_update_with_system_metadata(
+            context, uuid, values, expected, edit)
     except exception.InstanceUpdateConflict as e:
         raise _Lost() from e
 
@@ -741,27 +732,30 @@ def _check_quota(context, instance, new, count):
     """
     # What placement says that the server has, not its flavor: nothing else
     # keeps both sides equal.
-    spec = objects.RequestSpec(
-        flavor=instance.flavor, is_bfv=not instance.image_ref)
     try:
         held = report.report_client_singleton().get_allocs_for_consumer(
             context, instance.uuid)['allocations']
-        deltas = {}
-        for allocation in held.values():
-            for resource, amount in allocation['resources'].items():
-                key = 'class:' + resource
-                deltas[key] = deltas.get(key, 0) + amount * count
+    except (ks_exc.ClientException,
+            exception.ConsumerAllocationRetrievalFailed) as e:
+        raise _unavailable('Placement', e)
+    deltas = {}
+    for allocation in held.values():
+        for resource, amount in allocation['resources'].items():
+            key = 'class:' + resource
+            deltas[key] = deltas.get(key, 0) + amount * count
+    spec = objects.RequestSpec(
+        flavor=instance.flavor, is_bfv=not instance.image_ref)
+    try:
         compute_utils.check_num_instances_quota(
             context, instance.flavor, count, count, orig_num_req=1,
             project_id=new.project_id, user_id=new.user_id)
         placement_limits.enforce_num_instances_and_resources(
             context, new.project_id, spec, count, count, delta_updates=deltas)
-    except (limit_exc.SessionInitError,
+    except (ks_exc.ClientException, limit_exc.SessionInitError,
             exception.KeystoneConnectionFailed) as e:
         raise _unavailable('Keystone', e)
-    except (ks_exc.ClientException, exception.UsagesRetrievalFailed,
-            exception.PlacementAPIConnectFailure,
-            exception.ConsumerAllocationRetrievalFailed) as e:
+    except (exception.PlacementAPIConnectFailure,
+            exception.UsagesRetrievalFailed) as e:
         raise _unavailable('Placement', e)
 
 

@@ -18,6 +18,7 @@ from unittest import mock
 import fixtures
 from keystoneauth1 import exceptions as ks_exc
 from neutronclient.common import exceptions as neutron_exc
+from oslo_limit import fixture as limit_fixture
 from oslo_utils.fixture import uuidsentinel as uuids
 from oslo_utils import uuidutils
 import requests
@@ -27,6 +28,7 @@ from nova.compute import task_states
 from nova.compute import transfer
 from nova import context as nova_context
 from nova.db.main import api as db
+from nova.limit import local as local_limit
 from nova import objects
 from nova.scheduler.client import report
 from nova.tests.functional.api import client
@@ -515,6 +517,35 @@ class TestRefusals(TransferTestCase):
     def test_quota_from_placement(self):
         self.flags(count_usage_from_placement=True, group='quota')
         self.test_quota()
+
+    def _use_unified_limits(self, **limits):
+        self.flags(driver='nova.quota.UnifiedLimitsDriver', group='quota')
+        registered = {
+            local_limit.SERVER_METADATA_ITEMS: 128,
+            local_limit.INJECTED_FILES: 5,
+            local_limit.INJECTED_FILES_CONTENT: 10240,
+            local_limit.INJECTED_FILES_PATH: 255,
+            'servers': 9, 'class:VCPU': 99, 'class:MEMORY_MB': 99999,
+            'class:DISK_GB': 999}
+        self.limits = {TENANT: limits}
+        self.useFixture(limit_fixture.LimitFixture(registered, self.limits))
+
+    def test_unified_limits(self):
+        self._use_unified_limits()
+        self._server(api=self.tenant)
+        server = self._server()
+        for resource, used in (
+                ('servers', 1), ('class:VCPU', 1), ('class:MEMORY_MB', 512)):
+            self.limits[TENANT][resource] = used
+            self._assert_refused(403, server, resource)
+            self.limits[TENANT][resource] = 2 * used
+        self.assertEqual(200, self._transfer(server)[0])
+
+    def test_unified_limit_that_a_rival_has_used(self):
+        self._use_unified_limits(servers=1)
+        server = self._server()
+        self._steal(lambda: self._server(api=self.tenant))
+        self._assert_refused(403, server, 'servers')
 
     def test_quota_that_a_rival_has_used(self):
         """It creates a server after the quota was checked."""
