@@ -106,7 +106,8 @@ def refresh(context, instance, driver):
             (now.project_id, now.user_id) == (
                 instance.project_id, instance.user_id) and
             now.system_metadata.pop(MARK, None)):
-        now.save(expected_task_state=now.task_state)
+        # None in a list is compared, and alone is not.
+        now.save(expected_task_state=[now.task_state])
         instance.system_metadata.pop(MARK, None)
 
 

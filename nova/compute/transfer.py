@@ -26,6 +26,7 @@ row. Both may be done at any time by any number of processes.
 """
 
 import dataclasses
+import re
 import typing as ty
 import urllib.parse
 
@@ -64,7 +65,11 @@ STATES = (vm_states.ACTIVE, vm_states.PAUSED, vm_states.SUSPENDED,
 """States in which a server may be transferred."""
 
 _DONE = 'transferred_by'
-"""Key of the transfer_id of the last transfer in the system metadata."""
+"""Key in the system metadata of the transfer_id that brought it to its
+project."""
+
+_DONE_USER = 'user_transferred_by'
+"""Key of the transfer_id of the last change of the user alone since then."""
 
 _PLACEMENT_VERSION = '1.28'
 """Allocations are written with the generation of their consumer from here."""
@@ -188,10 +193,10 @@ def _transfer(context, instance, request):
         return _report(context, instance, journal, _complete)
 
     ours = request.project_id == now.project_id
-    if (ours and request.transfer_id is not None and
-            instance.system_metadata.get(_DONE) == request.transfer_id):
+    if ours and _was_done(instance, request.transfer_id):
         if instance.task_state != task_states.TRANSFERRING:
             _follow_if_possible(context, instance.uuid)
+            _refresh_guest(context, instance.uuid)
         return now
     if request.from_project_id not in (None, now.project_id):
         raise _refused(instance, 'it does not belong to project %s' %
@@ -246,7 +251,8 @@ def _report(context, instance, journal, function):
     objects.InstanceAction.action_start(
         context, instance.uuid, instance_actions.TRANSFER, want_result=False)
     with compute_utils.EventReporter(
-            context, instance_actions.TRANSFER, CONF.host, instance.uuid):
+            context, instance_actions.TRANSFER, CONF.host, instance.uuid,
+            graceful_exit=True):
         try:
             return function(context, instance, journal)
         except Exception as e:
@@ -284,8 +290,7 @@ def _complete(context, instance, journal):
     except _Lost:
         now = _settle_lost(context, instance.uuid)
         if (now.task_state != task_states.TRANSFERRING and
-                _owner(now) == journal.new and journal.id is not None and
-                now.system_metadata.get(_DONE) == journal.id):
+                _owner(now) == journal.new and _was_done(now, journal.id)):
             # The same call has completed it.
             return journal.new
         raise _changed_meanwhile(instance)
@@ -317,8 +322,7 @@ def _set_owner(context, uuid, journal, old, new, project_name, user_name):
     """Change the owner in the row of an instance that is held."""
 
     def edit(metadata):
-        if _Journal.read(metadata) != journal:
-            raise _Lost()
+        _check_journal(metadata, journal)
         for key, name in (('owner_project_name', project_name),
                           ('owner_user_name', user_name)):
             if name is None:
@@ -365,11 +369,15 @@ def _undo(context, instance, journal):
 
     :raises _Lost: if the instance is no longer held for this transfer
     """
-    if _owner(_read(context, instance.uuid)) != journal.old:
+    try:
         _set_owner(context, instance.uuid, journal, journal.new, journal.old,
                    journal.old_project_name, journal.old_user_name)
+    except _Lost:
+        # The owner has not changed yet, or the release fails too.
+        pass
     _follow_if_possible(context, instance.uuid)
     _release(context, instance.uuid, journal.old, journal)
+    _refresh_guest(context, instance.uuid)
 
 
 def _release(context, uuid, now, journal):
@@ -381,28 +389,50 @@ def _release(context, uuid, now, journal):
     """
     values = {'task_state': None}
     moved = journal is None or now == journal.new
+    drops_key = moved and _has_key_of_another(context, uuid, now, journal)
     if moved:
         _revoke_consoles(context, uuid)
-        if _has_key_of_another(context, uuid, now, journal):
-            # In another table than the rest, and idempotent.
+    if drops_key:
+        values.update(key_name=None, key_data=None)
+
+    def edit(metadata):
+        _check_journal(metadata, journal)
+        _Journal.remove(metadata)
+        if drops_key:
             db.instance_extra_update_by_uuid(context, uuid, {
                 'keypairs': jsonutils.dumps(
                     objects.KeyPairList(objects=[]).obj_to_primitive())})
-            values.update(key_name=None, key_data=None)
-
-    def edit(metadata):
-        if _Journal.read(metadata) != journal:
-            raise _Lost()
-        _Journal.remove(metadata)
         if journal and moved:
-            metadata.pop(_DONE, None)
+            metadata.pop(_DONE_USER, None)
+            if _changes_project(journal):
+                metadata.pop(_DONE, None)
             if journal.id is not None:
-                metadata[_DONE] = journal.id
+                metadata[_DONE if _changes_project(journal)
+                         else _DONE_USER] = journal.id
 
     _write(context, uuid, {
         'project_id': now.project_id, 'user_id': now.user_id,
         'task_state': task_states.TRANSFERRING,
     }, values, edit)
+
+
+def _check_journal(metadata, journal):
+    """Check that an instance is held for a transfer, and not for another.
+
+    Whoever saves an instance that was read before it was held writes all of
+    its system metadata, without the journal.
+
+    :raises _Lost: if it is held for another
+    """
+    if _Journal.read(metadata) not in (None, journal):
+        raise _Lost()
+
+
+def _was_done(instance, transfer_id):
+    """Whether a transfer has brought an instance to its owner."""
+    metadata = instance.system_metadata
+    return transfer_id is not None and transfer_id in (
+        metadata.get(_DONE), metadata.get(_DONE_USER))
 
 
 def _has_key_of_another(context, uuid, now, journal):
@@ -422,6 +452,7 @@ def _settle(context, instance):
     now = _owner(instance)
     if instance.task_state != task_states.TRANSFERRING:
         _follow_if_possible(context, instance.uuid)
+        _refresh_guest(context, instance.uuid)
         return now
     journal = _Journal.read(instance.system_metadata)
     _follow(context, instance, now)
@@ -716,7 +747,8 @@ def _check_name(context, instance, project_id):
     for cell in objects.CellMappingList.get_by_project_id(context, project_id):
         with nova_context.target_cell(context, cell) as cctxt:
             found = objects.InstanceList.get_by_filters(cctxt, {
-                'project_id': project_id, 'hostname': '^%s$' % name,
+                'project_id': project_id,
+                'hostname': '^%s$' % re.escape(name),
                 'deleted': False})
         if any(each.uuid != instance.uuid and each.hostname.lower() == name
                for each in found):
@@ -765,14 +797,13 @@ def _revoke_consoles(context, uuid):
 
 def _refresh_guest(context, uuid):
     """Have the hypervisor told of a new owner, now or when its host is up."""
-    instance = _read(context, uuid)
-    if owner.MARK not in instance.system_metadata:
-        return
     try:
-        guest_rpcapi.GuestAPI().refresh_owner(context, instance)
+        instance = _read(context, uuid)
+        if owner.MARK in instance.system_metadata:
+            guest_rpcapi.GuestAPI().refresh_owner(context, instance)
     except Exception:
-        LOG.exception('The host will update the owner when it starts again',
-                      instance=instance)
+        LOG.exception('The host of instance %s will update the owner when it '
+                      'starts again', uuid)
 
 
 def _notify(context, uuid, journal, phase, error=None):

@@ -72,6 +72,10 @@ class _Keystone:
         return answer
 
 
+class _Failed(Exception):
+    """What is not expected anywhere."""
+
+
 class _Died(BaseException):
     """The end of a process."""
 
@@ -127,6 +131,18 @@ class TransferTestCase(integrated_helpers.ProviderUsageBaseTestCase):
         if answer.status == 200:
             return 200, answer.body['transfer']
         return answer.status, next(iter(answer.body.values()))['message']
+
+    def _steal(self, rival):
+        """Let a rival act while placement is written."""
+        put = report.SchedulerReportClient.put
+
+        def steal(client, url, *args, **kwargs):
+            patch.stop()
+            rival()
+            return put(client, url, *args, **kwargs)
+
+        patch = mock.patch.object(report.SchedulerReportClient, 'put', steal)
+        patch.start()
 
     def _instance(self, server):
         for cell in self.cell_mappings.values():
@@ -350,6 +366,40 @@ class TestRules(TransferTestCase):
             server, transfer_id=uuids.first)[0])
         self._assert_owner(server, TENANT, 'admin')
 
+    def test_user_changes_after_a_lost_answer(self):
+        """The claimer still learns that it has won."""
+        server = self._server()
+        self._transfer(server, user_id='alice', transfer_id=uuids.first)
+        for number in range(2):
+            self.assertEqual(200, self._transfer(
+                server, user_id='bob', transfer_id=uuids.second)[0])
+        self.assertEqual(200, self._transfer(
+            server, user_id='alice', from_project_id=POOL,
+            transfer_id=uuids.first)[0])
+        self._assert_owner(server, TENANT, 'bob')
+
+    def test_host_is_told_by_a_repetition(self):
+        """The process has died before it told it."""
+        server = self._server()
+        with mock.patch('nova.compute.guest_rpcapi.GuestAPI.refresh_owner',
+                        autospec=True, side_effect=_Failed):
+            self.assertEqual(200, self._transfer(
+                server, transfer_id=uuids.first)[0])
+        self.assertIn(
+            'owner_to_refresh', self._instance(server).system_metadata)
+        self._transfer(server, transfer_id=uuids.first)
+        self._wait_for_assert(lambda: self.assertNotIn(
+            'owner_to_refresh', self._instance(server).system_metadata))
+
+    def test_journal_is_wiped(self):
+        """Another process saves what it has read before."""
+        server = self._server()
+        stale = self._instance(server)
+        stale.system_metadata['other'] = 'value'
+        self._steal(stale.save)
+        self.assertEqual(200, self._transfer(server)[0])
+        self._assert_owner(server, TENANT, 'admin')
+
     def test_races(self):
         """A rival transfers the server while Keystone is asked."""
         server = self._server()
@@ -559,18 +609,6 @@ class TestRefusals(TransferTestCase):
                     server['id'])[0]['request_id'])
         ).body['instanceAction']['events']
         self.assertEqual(['Error'], [each['result'] for each in events])
-
-    def _steal(self, rival):
-        """Let a rival act while placement is written."""
-        put = report.SchedulerReportClient.put
-
-        def steal(client, url, *args, **kwargs):
-            patch.stop()
-            rival()
-            return put(client, url, *args, **kwargs)
-
-        patch = mock.patch.object(report.SchedulerReportClient, 'put', steal)
-        patch.start()
 
     def test_port_that_a_rival_attaches(self):
         """Its attach was allowed before the server was held."""

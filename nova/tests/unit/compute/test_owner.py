@@ -157,7 +157,7 @@ class RefreshTestCase(test.NoDBTestCase):
         self.driver.refresh_instance_owner.assert_called_once_with(
             self.context, self.instance)
         now = self.mock_get.return_value
-        self.mock_save.assert_called_once_with(expected_task_state=None)
+        self.mock_save.assert_called_once_with(expected_task_state=[None])
         self.assertEqual({'kept': 'yes'}, now.system_metadata)
         self.assertNotIn(owner.MARK, self.instance.system_metadata)
 
