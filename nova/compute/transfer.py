@@ -195,7 +195,7 @@ def _transfer(context, instance, request):
     ours = request.project_id == now.project_id
     if ours and _was_done(instance, request.transfer_id):
         if instance.task_state != task_states.TRANSFERRING:
-            _follow_if_possible(context, instance.uuid)
+            _follow_if_possible(context, instance)
             _refresh_guest(context, instance.uuid)
         return now
     if request.from_project_id not in (None, now.project_id):
@@ -375,7 +375,7 @@ def _undo(context, instance, journal):
     except _Lost:
         # The owner has not changed yet, or the release fails too.
         pass
-    _follow_if_possible(context, instance.uuid)
+    _follow_if_possible(context, _read(context, instance.uuid))
     _release(context, instance.uuid, journal.old, journal)
     _refresh_guest(context, instance.uuid)
 
@@ -451,7 +451,7 @@ def _settle(context, instance):
     """
     now = _owner(instance)
     if instance.task_state != task_states.TRANSFERRING:
-        _follow_if_possible(context, instance.uuid)
+        _follow_if_possible(context, instance)
         _refresh_guest(context, instance.uuid)
         return now
     journal = _Journal.read(instance.system_metadata)
@@ -475,15 +475,17 @@ def _settle_lost(context, uuid):
     """
     while True:
         instance = _read(context, uuid)
-        _follow_if_possible(context, uuid)
+        _follow_if_possible(context, instance)
         now = _read(context, uuid)
         if _owner(now) == _owner(instance):
             return now
 
 
-def _follow_if_possible(context, uuid):
-    """Make the records follow the row, and only log what cannot be done."""
-    instance = _read(context, uuid)
+def _follow_if_possible(context, instance):
+    """Make the records follow the row, and only log what cannot be done.
+
+    :param instance: the Instance as it has just been read
+    """
     try:
         _follow(context, instance, _owner(instance))
     except (exception.TransferRefused,
