@@ -55,26 +55,30 @@ class _CheckEach:
 
     :ivar name: of what is remembered
     :ivar find: takes the repository, with the commit checked out, what is
-        checked and the commit; returns what was done, in a few words, and
-        what is wrong
+        checked, the commit, and the files of it to look at; returns what was
+        done, in a few words, and what is wrong
+    :ivar paths: takes what is checked and the commit; returns these files
     """
 
     title: str
     name: str
     find: abc.Callable[
-        [git.Git, Checked, series.Made], tuple[str, list[str]]]
+        [git.Git, Checked, series.Made, list[str]], tuple[str, list[str]]]
+    paths: abc.Callable[[Checked, series.Made], list[str]] = (
+        lambda checked, one: checked.paths(one.commit))
 
     def run(self, checked: Checked) -> tuple[str, list[str]]:
         """Returns the title as it is shown in the end, and what is wrong."""
         known = memory.Memory(checked.layout, self.name)
         todo = [
-            one for one in checked.made
-            if not known.knows(checked.repo, one.commit)
+            (one, paths) for one in checked.made
+            for paths in [self.paths(checked, one)]
+            if not known.knows(checked.repo, one.commit, paths)
         ]
         found = []
-        for one, wrong in self._look_at(checked, todo):
+        for one, paths, wrong in self._look_at(checked, todo):
             if not wrong:
-                known.keep(checked.repo, one.commit)
+                known.keep(checked.repo, one.commit, paths)
             found += [
                 f'{checked.layout.patch(one.name)}: {text}' for text in wrong]
         before = len(checked.made) - len(todo)
@@ -86,21 +90,25 @@ class _CheckEach:
         return title, found
 
     def _look_at(
-        self, checked: Checked, commits: abc.Sequence[series.Made]
-    ) -> abc.Iterator[tuple[series.Made, list[str]]]:
+        self, checked: Checked,
+        todo: abc.Sequence[tuple[series.Made, list[str]]],
+    ) -> abc.Iterator[tuple[series.Made, list[str], list[str]]]:
         """Looks at one commit on each core, and shows each when it is done.
 
-        :yields: the commits in their order, each with what is wrong
+        :param todo: the commits, each with the files of it to look at
+        :yields: the commits in their order, each with these files and what is
+            wrong
         """
-        cores = min(len(commits), os.cpu_count() or 1)
+        cores = min(len(todo), os.cpu_count() or 1)
         trees: queue.SimpleQueue[git.Git] = queue.SimpleQueue()
 
-        def look(one: series.Made) -> list[str]:
+        def look(each: tuple[series.Made, list[str]]) -> list[str]:
+            one, paths = each
             begun = time.monotonic()
             repo = trees.get()
             try:
                 repo('checkout', '--quiet', '--detach', one.commit)
-                done, wrong = self.find(repo, checked, one)
+                done, wrong = self.find(repo, checked, one, paths)
             finally:
                 trees.put(repo)
             console.line(
@@ -115,10 +123,10 @@ class _CheckEach:
             status = stack.enter_context(console.console.status(self.title))
             pool = futures.ThreadPoolExecutor(max(cores, 1))
             stack.callback(_end, pool)
-            for number, (one, wrong) in enumerate(
-                    zip(commits, pool.map(look, commits)), 1):
-                status.update(f'{self.title}: {number} of {len(commits)}')
-                yield one, wrong
+            for number, ((one, paths), wrong) in enumerate(
+                    zip(todo, pool.map(look, todo)), 1):
+                status.update(f'{self.title}: {number} of {len(todo)}')
+                yield one, paths, wrong
 
 
 def _end(pool: futures.Executor) -> None:
@@ -133,19 +141,23 @@ def _end(pool: futures.Executor) -> None:
     pool.shutdown()
 
 
+def _files_for_pep8(checked: Checked, one: series.Made) -> list[str]:
+    return pep8.to_check(
+        checked.repo, one.commit, checked.made[-1].commit,
+        checked.paths(one.commit))
+
+
 def _pep8(
-    repo: git.Git, checked: Checked, one: series.Made
+    repo: git.Git, checked: Checked, one: series.Made, paths: list[str]
 ) -> tuple[str, list[str]]:
-    paths = checked.paths(one.commit)
     return f'{len(paths)} files', pep8.problems(
         repo, paths, checked.layout.cache / pathlib.Path(repo.tree).name)
 
 
 def _unit_tests(
-    repo: git.Git, checked: Checked, one: series.Made
+    repo: git.Git, checked: Checked, one: series.Made, paths: list[str]
 ) -> tuple[str, list[str]]:
-    passed, found = unit_tests.problems(
-        repo, one.commit, checked.paths(one.commit))
+    passed, found = unit_tests.problems(repo, one.commit, paths)
     return f'{passed} passed', found
 
 
@@ -156,7 +168,8 @@ _CHECKS = (
     _Check('no change of white space alone', whitespace.check),
     _Check('release notes (reno)', notes.check),
     _Check("constraints.txt meets Nova's requirements", requirements.check),
-    _CheckEach("each commit passes Nova's pep8", 'pep8', _pep8),
+    _CheckEach("each commit passes Nova's pep8", 'pep8', _pep8,
+               _files_for_pep8),
 )
 _SLOW = (
     _CheckEach(
@@ -173,20 +186,19 @@ _COMPANION = (
 
 
 def _style(
-    repo: git.Git, checked: Checked, one: series.Made
+    repo: git.Git, checked: Checked, one: series.Made, paths: list[str]
 ) -> tuple[str, list[str]]:
-    paths = checked.paths(one.commit)
     return f'{len(paths)} files', companion.style(
         checked.layout, repo, paths)
 
 
 def _tests_of_companion(
-    repo: git.Git, checked: Checked, one: series.Made
+    repo: git.Git, checked: Checked, one: series.Made, paths: list[str]
 ) -> tuple[str, list[str]]:
     tree = pathlib.Path(repo.tree)
     outcome = companion.run_tests(
         checked.layout, tree,
-        companion.unit_tests(tree, checked.paths(one.commit)))
+        companion.unit_tests(tree, paths))
     found = [
         f'{name}\n{text}' for name, text in sorted(outcome.details.items())]
     if outcome.died:

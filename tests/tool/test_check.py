@@ -5,6 +5,8 @@
 The checks that need Nova itself are stand-ins here.
 """
 
+import dataclasses
+
 import pytest
 
 from tool import check
@@ -22,8 +24,9 @@ def checks(monkeypatch):
         looked = []
         wrong = {}
 
-    def each(repo, checked, one):
+    def each(repo, checked, one, paths):
         assert repo.commit('HEAD') == one.commit
+        assert set(paths) <= set(checked.paths(one.commit))
         Checks.looked.append(one.name)
         return 'looked', Checks.wrong.get(one.name, [])
 
@@ -70,6 +73,19 @@ def test_what_is_wrong_is_named_with_its_patch(two, checks, capsys):
     assert code == 1
     assert 'patches/0002-Second.patch: this\n' in told
     assert '1 of 2 checks failed.' in told
+
+
+def test_what_was_not_looked_at_is_looked_at_when_it_must_be(
+        two, checks, capsys, monkeypatch):
+    _constraints(two)
+    every = check._SLOW[0]
+    monkeypatch.setattr(check, '_SLOW', (
+        dataclasses.replace(every, paths=lambda checked, one: []),))
+    _run(two, capsys)
+    monkeypatch.setattr(check, '_SLOW', (every,))
+    checks.looked.clear()
+    _run(two, capsys)
+    assert sorted(checks.looked) == ['0001-First.patch', '0002-Second.patch']
 
 
 def test_what_has_passed_is_not_checked_again(two, checks, capsys):

@@ -6,6 +6,7 @@ A result counts again only for the same trees of the commit and its parent,
 checked by the same code with the same packages. Failures are not kept.
 """
 
+from collections import abc
 import hashlib
 import pathlib
 import platform
@@ -37,17 +38,30 @@ class Memory:
         self._home = layout.cache / 'checks' / name
         self._checkers = _digest_of_checkers(layout)
 
-    def _file(self, repo: git.Git, commit: str) -> pathlib.Path:
+    def _file(
+        self, repo: git.Git, commit: str, paths: abc.Iterable[str]
+    ) -> pathlib.Path:
         trees = repo(
             'rev-parse', f'{commit}^{{tree}}', f'{commit}^^{{tree}}')
-        key = hashlib.sha256(self._checkers + trees.encode()).hexdigest()
+        what = '\n'.join([trees, *paths])
+        key = hashlib.sha256(self._checkers + what.encode()).hexdigest()
         return self._home / key
 
-    def knows(self, repo: git.Git, commit: str) -> bool:
-        """Whether a commit with this content has passed before."""
-        return self._file(repo, commit).exists()
+    def knows(
+        self, repo: git.Git, commit: str, paths: abc.Iterable[str]
+    ) -> bool:
+        """Whether a commit with this content has passed before.
 
-    def keep(self, repo: git.Git, commit: str) -> None:
-        """Note that a commit has passed."""
+        :param paths: the files of it that are looked at
+        """
+        return self._file(repo, commit, paths).exists()
+
+    def keep(
+        self, repo: git.Git, commit: str, paths: abc.Iterable[str]
+    ) -> None:
+        """Note that a commit has passed.
+
+        :param paths: the files of it that were looked at
+        """
         self._home.mkdir(parents=True, exist_ok=True)
-        self._file(repo, commit).touch()
+        self._file(repo, commit, paths).touch()

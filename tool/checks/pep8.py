@@ -10,6 +10,12 @@ import pathlib
 import subprocess
 import sys
 
+from tool.checks import whitespace
+from tool import git
+
+# Lines from which on a file takes minutes.
+_LARGE = 4000
+
 
 def _run(tree, module, *arguments):
     """Runs a module's command line in a tree.
@@ -22,6 +28,41 @@ def _run(tree, module, *arguments):
         stderr=subprocess.STDOUT, text=True, check=False,
     )
     return done.returncode, done.stdout.strip()
+
+
+def _seen_later(repo, commit, last, path):
+    """Whether all lines that a commit brings to a file are there at the end.
+
+    The check of the last commit that touches the file looks at them then.
+
+    :param last: the last commit of the series
+    """
+    if not repo.lines('rev-list', '-1', f'{commit}..{last}', '--', path):
+        return False
+    try:
+        shown = repo.lines(
+            'blame', '-l', '-s', f'{commit}^..{last}', '--', path)
+    except git.GitError:
+        # It is gone by then.
+        return False
+    diff = repo.raw('diff', '--unified=0', f'{commit}^', commit, '--', path)
+    brought = sum(count for *_, count in whitespace.groups(diff))
+    return brought == sum(line.startswith(commit) for line in shown)
+
+
+def to_check(repo, commit, last, paths):
+    """The files of a commit to look at when it is checked.
+
+    The rest are large files, whose lines the check of a later commit sees.
+
+    :param last: the last commit of the series
+    :param paths: the files that it touches
+    """
+    return [
+        path for path in paths
+        if not path.endswith('.py')
+        or repo.run('show', f'{commit}:{path}').stdout.count(b'\n') < _LARGE
+        or not _seen_later(repo, commit, last, path)]
 
 
 def problems(repo, paths, cache):

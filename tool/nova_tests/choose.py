@@ -60,13 +60,15 @@ def is_module(path):
     )
 
 
-def tests(tree, paths):
-    """Test modules for files of the tree.
+def tests(tree, paths, narrowed=None):
+    """Tests for files of the tree.
 
     :param tree: the tree to look in
     :param paths: what was touched, relative to the tree
-    :returns: the modules of each suite, as a dict of sets of dotted names,
-        and the modules of Nova that no tests stand for, as a list of paths
+    :param narrowed: path -> classes and methods of a file of tests that was
+        touched, where not all of it is wanted
+    :returns: the tests of each suite, as a dict of sets of dotted names, and
+        the modules of Nova that no tests stand for, as a list of paths
     """
     found = {suite: set() for suite in stestr.SUITES}
     without = []
@@ -74,7 +76,9 @@ def tests(tree, paths):
     for path in paths:
         suite = suite_of(path)
         if suite and (pathlib.Path(tree) / path).exists():
-            found[suite].add(module(path))
+            parts = (narrowed or {}).get(path, {''})
+            found[suite] |= {
+                f'{module(path)}.{part}'.rstrip('.') for part in parts}
         if is_module(path):
             found['unit'] |= unit_by_name(tree, path)
         matching = [
@@ -92,6 +96,13 @@ def tests(tree, paths):
     return found, without
 
 
-def regexes(modules):
-    """Regular expressions for the ids of all tests of some modules."""
-    return [rf'^{re.escape(name)}(\.|$)' for name in sorted(modules)]
+def regexes(names):
+    """Regular expressions for the ids of all tests of that name.
+
+    :param names: dotted names of packages, modules, classes or methods.
+        Decorators make several tests of one method, with longer names.
+    """
+    return [
+        f'^{re.escape(name)}'
+        + ('' if re.search(r'\.[A-Z]\w*\.test_\w+$', name) else r'(\.|$)')
+        for name in sorted(names)]

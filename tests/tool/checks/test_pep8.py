@@ -66,3 +66,52 @@ def test_files_that_are_gone_are_passed_over(repo, tmp_path):
     (tmp_path / 'nova/tests/test_it.py').unlink()
     repo('commit', '--quiet', '--all', '--message=Gone')
     assert _problems(repo, tmp_path) == []
+
+
+@pytest.fixture
+def commit(repo, monkeypatch):
+    """Commits lines of a large module, by the number that each has."""
+    monkeypatch.setattr(pep8, '_LARGE', 3)
+
+    def commit(*numbers, path='nova/large.py'):
+        (repo.tree / path).write_text(
+            ''.join(f'LINE = {number}\n' for number in numbers))
+        repo('add', '--all')
+        repo('commit', '--quiet', f'--message={numbers}')
+        return repo.commit('HEAD')
+
+    commit(1, 2, 3, 4)
+    return commit
+
+
+def test_lines_of_a_large_file_are_left_to_the_last_that_touches_it(
+        repo, commit):
+    first = commit(1, 2, 5, 3, 4)
+    second = commit(6, 1, 2, 5, 3, 4)
+    last = commit(1, path='nova/other.py')
+    files = ['nova/large.py', 'nova/other.py']
+    assert pep8.to_check(repo, first, last, files) == ['nova/other.py']
+    assert pep8.to_check(repo, second, last, files) == files
+
+
+def test_lines_that_are_not_there_at_the_end_are_not_left_to_it(repo, commit):
+    first = commit(1, 2, 5, 6, 3, 4)
+    last = commit(1, 2, 5, 3, 4)
+    assert pep8.to_check(repo, first, last, ['nova/large.py']) == [
+        'nova/large.py']
+
+
+def test_a_file_that_is_gone_at_the_end_is_not_left_to_it(repo, commit):
+    first = commit(1, 2, 5, 3, 4)
+    repo('rm', '--quiet', 'nova/large.py')
+    repo('commit', '--quiet', '--message=Gone')
+    assert pep8.to_check(
+        repo, first, repo.commit('HEAD'), ['nova/large.py']) == [
+        'nova/large.py']
+
+
+def test_a_small_file_is_looked_at_in_each_commit(repo, commit):
+    first = commit(1, path='nova/small.py')
+    last = commit(1, 2, path='nova/small.py')
+    assert pep8.to_check(repo, first, last, ['nova/small.py']) == [
+        'nova/small.py']

@@ -2,6 +2,7 @@
 
 """Which tests of Nova stand for what the series touches."""
 
+import ast
 import pathlib
 import re
 import tomllib
@@ -54,6 +55,15 @@ def test_test_modules_stand_for_themselves(nova):
     assert without == []
 
 
+def test_of_test_modules_a_part_can_be_wanted(nova):
+    path = 'nova/tests/functional/libvirt/test_rescue.py'
+    found, _ = choose.tests(nova, [path], {path: {'Case', 'Other.test_it'}})
+    assert found['functional'] == {
+        'nova.tests.functional.libvirt.test_rescue.Case',
+        'nova.tests.functional.libvirt.test_rescue.Other.test_it',
+    }
+
+
 def test_the_list_adds_to_the_names(nova):
     found, _ = choose.tests(nova, ['nova/virt/libvirt/driver.py'])
     assert 'nova.tests.unit.virt.test_virt_drivers' in found['unit']
@@ -71,6 +81,14 @@ def test_expressions_match_a_module_and_no_other():
     expression, = choose.regexes(['nova.tests.unit.test_a'])
     assert re.match(expression, 'nova.tests.unit.test_a.Case.test_it')
     assert not re.match(expression, 'nova.tests.unit.test_ab.Case.test_it')
+
+
+def test_expressions_match_all_that_is_made_of_a_method():
+    expression, = choose.regexes(['nova.tests.unit.test_a.Case.test_it'])
+    for name in ('test_it', 'test_it_1_one', 'test_it(v2_30)'):
+        assert re.match(expression, f'nova.tests.unit.test_a.Case.{name}')
+    for name in ('Case.test_is', 'Cases.test_it'):
+        assert not re.match(expression, f'nova.tests.unit.test_a.{name}')
 
 
 def _touched_by_the_series():
@@ -91,15 +109,28 @@ def test_every_module_that_the_series_touches_has_tests():
     assert without == []
 
 
+def _defines(file, name, method=''):
+    """Whether a module has a class with tests that begin with a name."""
+    return any(
+        isinstance(node, ast.ClassDef) and node.name == name and any(
+            isinstance(part, ast.FunctionDef) and part.name.startswith(method)
+            for part in node.body)
+        for node in ast.parse(file.read_text()).body)
+
+
 def test_every_name_in_the_list_is_there():
     text = pathlib.Path(choose.__file__).with_name('modules.toml')
     missing = []
     for suites in tomllib.loads(text.read_text()).values():
         for suite, names in suites.items():
             for name in names:
+                module, *inside = re.split(r'\.(?=[A-Z])', name)
                 path = PROJECT.tree / stestr.SUITES[suite].joinpath(
-                    *name.split('.')
+                    *module.split('.')
                 )
-                if not path.is_dir() and not path.with_suffix('.py').exists():
+                file = path.with_suffix('.py')
+                if not path.is_dir() and not file.exists():
+                    missing.append(name)
+                elif inside and not _defines(file, *inside[0].split('.')):
                     missing.append(name)
     assert missing == []
