@@ -65,10 +65,7 @@ class Cloud(ABC):
 
     @abstractmethod
     def connect(self, user: str = 'admin') -> connection.Connection:
-        """A connection as 'admin' (operator) or 'member' (owner of servers).
-
-        Both are of the same project.
-        """
+        """The connection of a user of lab.accounts, for all threads."""
 
     @abstractmethod
     def hosts(self) -> abc.Sequence[str]:
@@ -121,6 +118,16 @@ class Cloud(ABC):
 
         :param delete: whether it is to delete them
         """
+
+    def guest_owners(
+        self, host: str, server_id: str
+    ) -> set[tuple[str, str]]:
+        """Ids of user and project that the hypervisor has for a guest.
+
+        That is one pair, unless what runs and what starts next differ. Needs
+        Need.GUESTS.
+        """
+        raise Lacking(Need.GUESTS)
 
     def images(self, server_id: str) -> set[str] | None:
         """Names of the server's disks in storage that all hosts share.

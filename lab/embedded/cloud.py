@@ -20,6 +20,7 @@ from openstack import connection
 from lab import cloud
 from lab.embedded import faults
 from lab.embedded import hypervisor
+from lab.embedded import identity
 from lab.embedded import services
 from lab.needs import Need
 from lab.words import expect
@@ -46,6 +47,9 @@ class _Login(plugin.BaseAuthPlugin):
 
     def get_project_id(self, session: Any) -> str:
         return self._project
+
+    def get_user_id(self, session: Any) -> str:
+        return self._headers['X-User-Id']
 
 
 class EmbeddedCloud(cloud.Cloud):
@@ -107,15 +111,17 @@ class EmbeddedCloud(cloud.Cloud):
 
     def connect(self, user: str = 'admin') -> connection.Connection:
         if user not in self._connections:
-            api = self._services.api_fixture
-            roles = {'admin': ['reader', 'member', 'admin'],
-                     'member': ['reader', 'member']}[user]
+            roles = ['reader', 'member']
+            if user == 'admin':
+                roles.append('admin')
             login = _Login(
-                user, api.project_id, roles,
+                user, self._services.project_of(user), roles,
                 self._services.placement_fixture.token)
             self._connections[user] = connection.Connection(
                 session=session.Session(login),
-                compute_endpoint_override=api.base_url,
+                compute_endpoint_override=(
+                    self._services.api_fixture.base_url),
+                identity_endpoint_override=identity.URL,
                 placement_endpoint_override=(
                     self._services.placement_fixture.endpoint))
         return self._connections[user]
@@ -143,7 +149,10 @@ class EmbeddedCloud(cloud.Cloud):
         paths = etree.fromstring(domain.XMLDesc(0)).xpath(
             'devices/disk[@device="disk"]/source/@file')
         return cloud.Guest(
-            bool(domain.isActive()),
+            # One that is paused is active in libvirt, not in the fixture.
+            domain.info()[0] in (
+                fakelibvirt.VIR_DOMAIN_RUNNING,
+                fakelibvirt.VIR_DOMAIN_PAUSED),
             tuple(os.path.basename(path) for path in paths))
 
     def files(self, host: str, server_id: str) -> set[str]:

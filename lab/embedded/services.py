@@ -18,6 +18,10 @@ from nova import objects
 from nova.tests.functional.libvirt import base
 from nova.virt.libvirt import utils as libvirt_utils
 from oslo_messaging import opts
+from oslo_utils import uuidutils
+
+from lab import accounts
+from lab.embedded import identity
 
 RPC_TIMEOUT = 20
 """Seconds that a service waits for the answer of another."""
@@ -89,6 +93,17 @@ class Services(base.ServersTestBase):
         base.CONF.register_opts(dict(opts.list_opts())[None])
         self.flags(executor_thread_pool_size=6)
         super()._setup_services()
+        first, *others = accounts.PROJECTS
+        self._projects = {first: self.api_fixture.project_id} | {
+            name: uuidutils.generate_uuid(dashed=False) for name in others}
+        users = (accounts.ADMIN, *accounts.OWNERS)
+        self.useFixture(identity.Identity({
+            'projects': self._projects,
+            'users': {name: name for name in users}}))
+
+    def project_of(self, user: str) -> str:
+        """The id of the project that a user acts in."""
+        return self._projects[accounts.project(user)]
 
     def directory(self, server_id: str) -> pathlib.Path:
         """The directory of a server, which all hosts share."""

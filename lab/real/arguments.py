@@ -4,6 +4,7 @@
 
 import argparse
 
+from lab import accounts
 from lab.real.bench import figures
 from lab.real import settings as lab_settings
 from lab.real import topology
@@ -59,13 +60,13 @@ def add(
     command = commands.add_parser(
         'env', help='print what points the openstack command at the lab',
         description='Prints shell commands that point the openstack command '
-        'at the lab: eval "$(./run lab env)". The users are admin, member '
-        'and reader, each in the projects demo and other.')
+        'at the lab: eval "$(./run lab env)". The users are admin, member, '
+        'tenant and reader, each in the projects demo and other.')
     command.add_argument(
         'cloud', nargs='?', default='admin-demo', metavar='USER-PROJECT',
         choices=[f'{user}-{project}'
                  for user in ('admin', *lab_settings.USERS)
-                 for project in lab_settings.PROJECTS],
+                 for project in accounts.PROJECTS],
         help='the user and project (default: %(default)s)')
     _calls(command, 'env')
 

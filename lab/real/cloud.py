@@ -15,6 +15,7 @@ from lxml import etree
 from openstack import connection
 import sqlalchemy
 
+from lab import accounts
 from lab import cloud
 from lab.needs import Need
 from lab.real import faults
@@ -23,7 +24,6 @@ from lab.real import namespaces
 from lab.real.services import ceph
 from lab.real.services import cinder
 from lab.real.services import nova
-from lab.real import settings
 from lab.real import topology
 from lab.words import expect
 from lab.words import server as servers
@@ -131,7 +131,7 @@ class RealCloud(cloud.Cloud):
     def connect(self, user: str = 'admin') -> connection.Connection:
         if user not in self._connections:
             self._connections[user] = self._lab.connect(
-                user, settings.PROJECTS[0])
+                user, accounts.project(user))
         return self._connections[user]
 
     def hosts(self) -> list[str]:
@@ -192,6 +192,21 @@ class RealCloud(cloud.Cloud):
             tuple(pathlib.PurePath(path).name.removeprefix(
                 f'{server_id}_') for path in paths),
             description.find('os/nvram') is not None)
+
+    def guest_owners(
+        self, host: str, server_id: str
+    ) -> set[tuple[str, str]]:
+        with self._lab.hypervisor(host) as hypervisor:
+            domain = hypervisor.lookupByUUIDString(server_id)
+            # What starts next is not what runs.
+            descriptions = [
+                etree.fromstring(domain.XMLDesc(flags)) for flags in
+                (0, libvirt.VIR_DOMAIN_XML_INACTIVE)]
+        return {
+            tuple(description.find(
+                f'metadata/{{*}}instance/{{*}}owner/{{*}}{kind}').get('uuid')
+                for kind in ('user', 'project'))
+            for description in descriptions}
 
     def files(self, host: str, server_id: str) -> set[str]:
         directory = self._lab.server_directory(host, server_id)

@@ -5,6 +5,7 @@
 import json
 import pathlib
 
+from lab import accounts
 from lab.guest import image as guest_image
 from lab.real.lab import Lab
 from lab.real.lab import REGION
@@ -40,7 +41,7 @@ def create_accounts(lab: Lab) -> None:
                 service_id=service.id, interface=interface, url=url,
                 region_id=REGION)
     projects = [identity.create_project(name=name, domain_id=domain)
-                for name in settings.PROJECTS]
+                for name in accounts.PROJECTS]
     for name, granted in settings.USERS.items():
         user = identity.create_user(
             name=name, password=lab.password(name), domain_id=domain)
@@ -58,7 +59,7 @@ def write_clouds(lab: Lab) -> None:
     clouds = {
         f'{user}-{project}': lab.cloud(user, project, public=True)
         for user in ('admin', *settings.USERS)
-        for project in settings.PROJECTS}
+        for project in accounts.PROJECTS}
     # JSON is YAML.
     lab.write_secret(
         lab.where.clouds, json.dumps({'clouds': clouds}, indent=2) + '\n')

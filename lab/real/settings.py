@@ -9,12 +9,11 @@ import secrets
 import socket
 from typing import Self
 
+from lab import accounts
 from lab.real import layout
 
-PROJECTS = ('demo', 'other')
-"""Projects of the lab's users; the operator is a member of the first, too."""
-
-USERS = {'member': ('member', 'reader'), 'reader': ('reader',)}
+USERS = {**{name: ('member', 'reader') for name in accounts.OWNERS},
+         'reader': ('reader',)}
 """Users by name, with their roles in each of the projects."""
 
 EXTRAS = ('ceph', 'cinder')

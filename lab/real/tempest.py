@@ -8,11 +8,11 @@ import subprocess
 from openstack import config
 from openstack import connection
 
+from lab import accounts
 from lab.real.lab import executable
 from lab.real.lab import Lab
 from lab.real.lab import REGION
 from lab.real import oslo
-from lab.real import settings
 from lab.real import topology
 
 
@@ -27,7 +27,7 @@ def configure(lab: Lab, workspace: pathlib.Path) -> None:
              str(workspace.with_suffix('.yaml')), str(workspace))
     account = config.OpenStackConfig(
         config_files=[str(lab.where.clouds)], load_envvars=False,
-    ).get_one(f'admin-{settings.PROJECTS[0]}')
+    ).get_one(f'admin-{accounts.PROJECTS[0]}')
     cloud = connection.Connection(config=account)
     image = {each.name: each.id for each in cloud.image.images()}
     flavor = {each.name: each.id for each in cloud.compute.flavors()}

@@ -26,6 +26,8 @@ CAPABILITIES = {
     2: 'Live migration of rescued servers: capability, trait, microversion '
        '2.105, errors that name source or destination',
     3: '...on every storage and rescue mode, with no disk lost',
+    4: 'Transfer of a running server between projects',
+    5: 'A pool of booted servers, claimed and transferred in seconds',
     6: 'Resize and cold migration within a cell',
     7: 'Resize and cold migration across cells',
     12: 'nova-manage placement audit',

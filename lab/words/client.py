@@ -11,8 +11,10 @@ from __future__ import annotations
 from typing import Any
 
 from openstack.compute.v2 import server as sdk_server
+from openstack import connection
 from openstack import exceptions
 
+from lab import accounts
 from lab import cloud as cloud_api
 from lab.words import command_line
 from lab.words import expect
@@ -25,8 +27,17 @@ RELEASED = release.facts(PROJECT).microversion
 LIVE_MIGRATE_RESCUED = '2.105'
 """The first microversion that live-migrates rescued servers."""
 
+TRANSFER = '2.106'
+"""The first microversion that transfers servers."""
+
 ENDS = frozenset({'completed', 'failed', 'error', 'cancelled'})
 """The statuses of migrations that are over."""
+
+
+def ids(cloud: cloud_api.Cloud, user: str) -> tuple[str, str]:
+    """The ids of a user and of the project that they act in."""
+    session = cloud.connect(user).session
+    return session.get_user_id(), session.get_project_id()
 
 
 def _show(seen: sdk_server.Server) -> str:
@@ -41,9 +52,14 @@ class Client:
     def __init__(self, cloud: cloud_api.Cloud, server_id: str):
         self.id = server_id
         self.cloud = cloud
-        self._admin = cloud.connect('admin')
-        self._owner = cloud.connect('member')
+        #: the user who owns it
+        self.owner = accounts.FIRST_OWNER
+        self._admin = cloud.connect(accounts.ADMIN)
         self._earlier_migrations = 0
+
+    @property
+    def _owner(self) -> connection.Connection:
+        return self.cloud.connect(self.owner)
 
     def look(self) -> sdk_server.Server:
         """The server as the operator sees it now."""
@@ -77,6 +93,13 @@ class Client:
             exceptions.raise_from_response(response)
             used[response.json()['name']] = held['resources']
         return used
+
+    def consumer(self) -> tuple[str, str]:
+        """Ids of the user and project for whom Placement has it use that."""
+        response = self._admin.placement.get(
+            f'/allocations/{self.id}', microversion='1.12')
+        exceptions.raise_from_response(response)
+        return response.json()['user_id'], response.json()['project_id']
 
     def kept(self) -> dict[str, dict[str, int]]:
         """What Placement keeps for its return, by name of the host.
@@ -132,6 +155,23 @@ class Client:
             f'/servers/{self.id}/action', json=body,
             microversion=microversion))
         expect.note_done(', '.join(body))
+
+    def ask_transfer(
+        self, owner: str, transfer_id: str | None = None,
+        from_owner: str | None = None,
+    ) -> None:
+        """Ask for its transfer to a user and their project.
+
+        :param transfer_id: what names this transfer, to ask for it again
+        :param from_owner: a user in whose project it must be, or else it
+            stays where it is
+        :raises openstack.exceptions.HttpException: if it is refused
+        """
+        user, project = ids(self.cloud, owner)
+        self._admin.compute.transfer_server(
+            self.id, project, user=user, transfer_id=transfer_id,
+            from_project=from_owner and ids(self.cloud, from_owner)[1])
+        expect.note_done('transfer_server')
 
     def ask_live_migration(
         self, host: str | None = None,

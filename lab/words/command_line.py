@@ -20,26 +20,30 @@ from openstack import connection
 
 from tool.layout import PROJECT
 
-_GUIDE = 'doc/source/admin/live-migration-usage.rst'
+_GUIDES = 'doc/source/admin'
 
 _GROUP = 'openstack.compute.v2'
 
 
-def of_guide(section: str, **names: str) -> str:
+def of_guide(
+    section: str, page: str = 'live-migration-usage', **names: str
+) -> str:
     """The first openstack command of a section of the admin guide.
 
     :param section: the label that the section has
+    :param page: the name of the page that has it
     :param names: what to put in the place of names in that command
     """
-    text = (PROJECT.tree / _GUIDE).read_text()
+    guide = f'{_GUIDES}/{page}.rst'
+    text = (PROJECT.tree / guide).read_text()
     _, _, text = text.partition(f'.. _{section}:\n')
     found = re.search(r'\$ (openstack (?:.*\\\n)*.*)\n', text)
     if not found:
-        raise LookupError(f'{_GUIDE} has no command in the section {section}')
+        raise LookupError(f'{guide} has no command in the section {section}')
     line = re.sub(r'\\\n\s*', '', found[1])
     for name, value in names.items():
         if not re.search(rf'\b{name}\b', line):
-            raise LookupError(f'{line!r} of {_GUIDE} has no {name}')
+            raise LookupError(f'{line!r} of {guide} has no {name}')
         line = re.sub(rf'\b{name}\b', value, line)
     return line
 

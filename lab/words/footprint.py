@@ -22,7 +22,8 @@ from lab.words import expect
 if TYPE_CHECKING:
     from lab.words.server import Server
 
-STATES = {'ACTIVE': 'active', 'RESCUE': 'rescued', 'SHUTOFF': 'stopped'}
+STATES = {'ACTIVE': 'active', 'PAUSED': 'paused', 'RESCUE': 'rescued',
+          'SHUTOFF': 'stopped'}
 """The state of a server in Nova's database, by its status."""
 
 _UNUSED = 'disk.swap.rescue'
@@ -64,8 +65,9 @@ def _ports(server: Server) -> dict[str, str]:
     return {port.id: port.binding_host_id for port in ports}
 
 
-def _quota(server: Server) -> dict[str, int]:
-    response = server.cloud.connect('member').compute.get('/limits')
+def quota(cloud: cloud_api.Cloud, owner: str) -> dict[str, int]:
+    """What the project of a user uses of its quota."""
+    response = cloud.connect(owner).compute.get('/limits')
     exceptions.raise_from_response(response)
     used = response.json()['limits']['absolute']
     return {name: used[f'total{name}Used']
@@ -85,7 +87,7 @@ def take(server: Server) -> Footprint:
         None if images is None else frozenset(images),
         server.allocations()[host], seen.flavor.original_name,
         frozenset(server.volumes()), frozenset(_ports(server)),
-        _quota(server))
+        quota(server.cloud, server.owner))
 
 
 def disks(server: Server, host: str) -> dict[str, str]:
@@ -180,7 +182,8 @@ def check(
         'the cells that have it, and whether that is shown',
         cloud.records(server.id), {cloud.cell_of(server.id): True})
     expect.equal(
-        'what its project uses of its quota', _quota(server), wanted.quota)
+        'what its project uses of its quota', quota(cloud, server.owner),
+        wanted.quota)
 
 
 def check_gone(server: Server) -> None:

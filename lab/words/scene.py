@@ -9,9 +9,12 @@ import contextlib
 import dataclasses
 from typing import Any
 
+from lab import accounts
 from lab import cloud as cloud_api
 from lab import faults
+from lab.words import client
 from lab.words import expect
+from lab.words import footprint
 from lab.words import server as servers
 from lab.words import steps
 
@@ -192,6 +195,24 @@ class Scene:
                 if service.host != host:
                     compute.disable_service(service)
                     stack.callback(compute.enable_service, service)
+            yield
+
+    @contextlib.contextmanager
+    def room_for(self, owner: str, count: int) -> abc.Iterator[None]:
+        """Let the project of a user have some more servers, and not more."""
+        compute = self.cloud.connect().compute
+        _, project = client.ids(self.cloud, owner)
+        used = footprint.quota(self.cloud, owner)['Instances']
+
+        @contextlib.contextmanager
+        def limited() -> abc.Iterator[None]:
+            compute.update_quota_set(project, instances=used + count)
+            yield
+            compute.revert_quota_set(project)
+
+        with self.lasting(
+                f'limit {accounts.OWNERS[owner]} to {used + count} servers',
+                limited(), 'lift that limit'):
             yield
 
     def storing(

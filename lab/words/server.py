@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from osc_lib import exceptions as osc_exceptions
 
+from lab import accounts
 from lab import cloud as cloud_api
 from lab import faults
 from lab.guest import console as guests
@@ -166,6 +167,13 @@ class Server(client.Client):
 
     # What its owner does.
 
+    def take_over(self, owner: str) -> None:
+        """Expect another owner from now on, and what that one uses."""
+        self.owner = owner
+        used = footprint.quota(self.cloud, owner)
+        self.footprint = dataclasses.replace(self.footprint, quota=used)
+        self.own = dataclasses.replace(self.own, quota=used)
+
     def record(self) -> None:
         """Take its footprint, which it must have from now on."""
         self.footprint = footprint.take(self)
@@ -197,6 +205,28 @@ class Server(client.Client):
         self.act({'reboot': {'type': 'HARD'}})
         self._come_to('ACTIVE')
 
+    @steps.action('pause {self}')
+    def pause(self) -> None:
+        """Pause its guest."""
+        self.act({'pause': None})
+        self._come_to('PAUSED')
+
+    @steps.action('unpause {self}')
+    def unpause(self) -> None:
+        """Let its guest go on."""
+        self.act({'unpause': None})
+        self._come_to('ACTIVE')
+
+    @steps.action('lock {self}')
+    def lock(self) -> None:
+        """Lock it, against its owner and what else might change it."""
+        self.act({'lock': None}, as_admin=True)
+
+    @steps.action('unlock {self}')
+    def unlock(self) -> None:
+        """Unlock it."""
+        self.act({'unlock': None}, as_admin=True)
+
     @steps.action('start {self} on {host}')
     def start(self, host: str) -> None:
         """Start it where it is, and wait for that."""
@@ -217,6 +247,52 @@ class Server(client.Client):
         footprint.check_gone(self)
 
     # What the operator does.
+
+    @steps.action('transfer {self} to {owner}, who is of another project')
+    def transfer(
+        self, owner: str = accounts.OTHER_OWNER,
+        transfer_id: str | None = None,
+    ) -> None:
+        """Give it to another owner. Their projects must use as much less.
+
+        And more. They must have no other server that comes or goes meanwhile.
+
+        :param transfer_id: what names this transfer, to ask for it again
+        """
+        with self.changing_hands(owner):
+            self.ask_transfer(owner, transfer_id)
+
+    @steps.action('ask for the same transfer again')
+    def ask_again_for_transfer(self, transfer_id: str) -> None:
+        """Ask as one who has lost the answer: that is no second transfer."""
+        self.ask_transfer(self.owner, transfer_id, accounts.FIRST_OWNER)
+
+    @steps.action('type "{line}"')
+    def type_transfer(self, owner: str, line: str) -> None:
+        """Type an openstack command that gives it to another owner."""
+        with self.changing_hands(owner):
+            self.run(line)
+
+    @contextlib.contextmanager
+    def changing_hands(self, owner: str) -> abc.Iterator[None]:
+        """Check what each owner uses, when it has another after the block.
+
+        :param owner: the next one
+        """
+        flavor = self.look().flavor
+        part = {'Instances': 1, 'Cores': flavor.vcpus, 'RAM': flavor.ram}
+        wanted = {}
+        for name, sign in ((self.owner, -1), (owner, 1)):
+            before = footprint.quota(self.cloud, name)
+            wanted[name] = {
+                each: used + sign * part[each]
+                for each, used in before.items()}
+        yield
+        for name, uses in wanted.items():
+            expect.equal(
+                f'what the project of {name} uses of its quota',
+                footprint.quota(self.cloud, name), uses)
+        self.take_over(owner)
 
     @steps.action('ask for its live migration to {host}')
     def start_live_migration(self, host: str | None = None) -> None:
@@ -363,6 +439,38 @@ class Server(client.Client):
             up
         """
         footprint.check(self, host, self.footprint, running, cleared_up)
+
+    @steps.check('{self} belongs to {self.owner}, and to nobody else')
+    def check_owned(self) -> None:
+        """Check that all records name its owner, who alone sees it."""
+        seen = self.look()
+        pair = client.ids(self.cloud, self.owner)
+        expect.equal(
+            'its user and project', (seen.user_id, seen.project_id), pair)
+        expect.equal('its task', seen.task_state, None)
+        expect.equal(
+            'the user and project for whom Placement has its resources',
+            self.consumer(), pair)
+        for name in accounts.OWNERS:
+            compute = self.cloud.connect(name).compute
+            listed = {each.id for each in compute.servers(details=False)}
+            expect.equal(
+                f'whether {name} has it in the list', self.id in listed,
+                name == self.owner)
+            shown = compute.find_server(self.id, ignore_missing=True)
+            expect.equal(
+                f'whether {name} is shown it', shown is not None,
+                name == self.owner)
+
+    @steps.check(
+        'the hypervisor of {host} says that it belongs to {self.owner}',
+        Need.GUESTS)
+    def check_labelled(self, host: str) -> None:
+        """Check the owner that its domain has, now and at its next start."""
+        expect.wait_for(
+            'its owner in the hypervisor',
+            lambda: self.cloud.guest_owners(host, self.id),
+            {client.ids(self.cloud, self.owner)}.__eq__)
 
     @steps.check(
         '{self} is {self.mode} on {host}, and no live migration of it began')

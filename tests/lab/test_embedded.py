@@ -8,9 +8,11 @@ import threading
 
 import pytest
 
+from lab import accounts
 from lab import cloud as cloud_api
 from lab.needs import Lacking
 from lab.needs import Need
+from lab.words import client
 from lab.words import expect
 from lab.words import scene as scenes
 from lab.words import steps
@@ -155,6 +157,22 @@ def test_members_are_no_admins(cloud, hosts):
     assert member.get('/os-hypervisors').status_code == 403
     admin = cloud.connect('admin').compute
     assert admin.get('/os-hypervisors').status_code == 200
+
+
+def test_owners_are_of_two_projects(cloud, server):
+    assert cloud.connect('member').compute.find_server(server.id)
+    assert not cloud.connect('tenant').compute.find_server(server.id)
+
+
+def test_identity_service_has_the_owners_and_nobody_else(cloud):
+    opened = cloud.connect()
+    for name, project in accounts.OWNERS.items():
+        user = opened.identity.find_user(name)
+        of = opened.identity.find_project(project)
+        assert (user.id, of.id) == client.ids(cloud, name)
+        assert opened.identity.get_project(of.id).is_enabled
+    assert opened.identity.find_user('nobody') is None
+    assert opened.identity.find_project('nobody') is None
 
 
 def test_copy_of_an_image_until_it_is_deleted(cloud, server):

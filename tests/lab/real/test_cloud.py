@@ -64,6 +64,29 @@ def test_cells_that_have_a_record(real, lab, cell1, cell2, records):
     assert real.RealCloud(lab).records(SERVER) == records
 
 
+def owned(user, project):
+    """As much of a domain's XML as names its owner."""
+    return (
+        '<domain><metadata><nova:instance xmlns:nova="urn:nova"><nova:owner>'
+        f'<nova:user uuid="{user}"/><nova:project uuid="{project}"/>'
+        '</nova:owner></nova:instance></metadata></domain>')
+
+
+@pytest.mark.parametrize('next_one, owners', [
+    ('tenant', {('tenant', 'other')}),
+    ('member', {('tenant', 'other'), ('member', 'other')})])
+def test_owner_that_the_hypervisor_has(real, lab, monkeypatch, next_one,
+                                       owners):
+    descriptions = {0: owned('tenant', 'other'), 2: owned(next_one, 'other')}
+    domain = mock.Mock(XMLDesc=descriptions.__getitem__)
+    hypervisor = mock.Mock(lookupByUUIDString={SERVER: domain}.__getitem__)
+    monkeypatch.setattr(real.libvirt, 'VIR_DOMAIN_XML_INACTIVE', 2,
+                        raising=False)
+    monkeypatch.setattr(
+        lab, 'hypervisor', lambda host: contextlib.nullcontext(hypervisor))
+    assert real.RealCloud(lab).guest_owners('node1', SERVER) == owners
+
+
 class Stream:
     """As much of a libvirt.virStream as a console needs.
 

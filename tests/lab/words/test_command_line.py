@@ -68,8 +68,10 @@ def test_a_command_that_is_none_is_refused(opened):
 
 @pytest.fixture
 def guide(tmp_path, monkeypatch):
-    guide = tmp_path / command_line._GUIDE
+    guide = tmp_path / command_line._GUIDES / 'live-migration-usage.rst'
     guide.parent.mkdir(parents=True)
+    guide.with_name('other.rst').write_text(
+        '.. _mine:\n\n.. code-block:: console\n\n   $ openstack flavor list\n')
     guide.write_text(
         '.. code-block:: console\n\n   $ openstack server list\n\n'
         '.. _mine:\n\nMine\n----\n\n.. code-block:: console\n\n'
@@ -82,6 +84,10 @@ def guide(tmp_path, monkeypatch):
 def test_the_first_command_of_a_section_is_found(guide):
     assert command_line.of_guide('mine', HostC='node2', SERVER='ID') == (
         'openstack server move --host node2 ID')
+
+
+def test_another_page_is_looked_in(guide):
+    assert command_line.of_guide('mine', 'other') == 'openstack flavor list'
 
 
 def test_a_guide_without_what_is_sought_is_said_so(guide):
