@@ -16,14 +16,45 @@ def _lines(node):
     return set(range(first.lineno, node.end_lineno + 1))
 
 
+def _named_in(node):
+    """All names and attributes that the code of a node has."""
+    for part in ast.walk(node):
+        if isinstance(part, ast.Name):
+            yield part.id
+        elif isinstance(part, ast.Attribute):
+            yield part.attr
+
+
+def _users(classes, helper):
+    """The test methods of some classes that use a method, by way of others.
+
+    :param helper: the name of the method
+    :returns: their names
+    """
+    methods = [
+        part for node in classes for part in node.body
+        if isinstance(part, ast.FunctionDef)
+    ]
+    found = {helper}
+    while True:
+        more = {
+            method.name for method in methods
+            if not found.isdisjoint(_named_in(method))
+        } - found
+        if not more:
+            return {name for name in found if name.startswith('test_')}
+        found |= more
+
+
 def _names(source, lines):
-    """Tests of a module that some lines of it are in.
+    """Tests of a module that some lines of it concern.
 
     :param source: the module
     :param lines: line numbers, counted from 1
-    :returns: names of test methods, as "Class.method", and of the classes
-        whose lines are touched outside of those, with those of the classes
-        that derive from them; '' stands for the whole module
+    :returns: names of test methods that the lines are in, or in a method that
+        they use, as "Class.method", and of the classes whose lines are touched
+        elsewhere, with those of the classes that derive from them; '' stands
+        for the whole module
     """
     texts = source.splitlines()
     lines = {line for line in lines if texts[line - 1:line] != [b'']}
@@ -40,11 +71,15 @@ def _names(source, lines):
         lines -= inside
         parts = set()
         for part in node.body:
-            if isinstance(part, ast.FunctionDef) and (
-                part.name.startswith('test_') and inside & _lines(part)
+            if not isinstance(part, ast.FunctionDef) or not (
+                inside & _lines(part)
             ):
+                continue
+            users = {part.name} if part.name.startswith('test_') else (
+                _users(classes, part.name))
+            if users:
                 inside -= _lines(part)
-                parts.add(f'.{part.name}')
+                parts |= {f'.{name}' for name in users}
         if inside:
             parts = {''}
         todo = [node.name]
