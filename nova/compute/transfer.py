@@ -447,6 +447,9 @@ def _has_key_of_another(context, uuid, now, journal):
 def _settle(context, instance):
     """Make all records follow the row, and release the instance if it is held.
 
+    If its owner had changed when its transfer was interrupted, that had not
+    been looked at again.
+
     :returns: the Owner
     """
     now = _owner(instance)
@@ -455,8 +458,11 @@ def _settle(context, instance):
         _refresh_guest(context, instance.uuid)
         return now
     journal = _Journal.read(instance.system_metadata)
-    _follow(context, instance, now)
     try:
+        if journal and now == journal.new:
+            _look_again(context, instance, journal)
+        else:
+            _follow(context, instance, now)
         _release(context, instance.uuid, now, journal)
     except _Lost:
         _settle_lost(context, instance.uuid)

@@ -15,13 +15,11 @@
 import logging
 from unittest import mock
 
-import fixtures
 from keystoneauth1 import exceptions as ks_exc
 from neutronclient.common import exceptions as neutron_exc
 from oslo_limit import fixture as limit_fixture
 from oslo_utils.fixture import uuidsentinel as uuids
 from oslo_utils import uuidutils
-import requests
 import sqlalchemy as sa
 
 from nova.compute import task_states
@@ -31,45 +29,14 @@ from nova.db.main import api as db
 from nova.limit import local as local_limit
 from nova import objects
 from nova.scheduler.client import report
+from nova.tests import fixtures as nova_fixtures
 from nova.tests.functional.api import client
 from nova.tests.functional import integrated_helpers
 from nova.tests.unit import fake_crypto
-from nova import utils
 
 POOL = 'pool'
 TENANT = 'tenant'
 OTHER = 'other'
-
-
-class _Keystone:
-    """What answers in place of Keystone.
-
-    Projects and users exist if they are in ``known``, which has what Keystone
-    would answer. ``asked`` has the paths of the requests.
-    """
-
-    def __init__(self):
-        self.known = {
-            '/projects/' + name: {'id': name, 'name': name.title()}
-            for name in (POOL, TENANT, OTHER)}
-        self.known.update({
-            '/users/' + name: {'id': name, 'name': name.title()}
-            for name in ('alice', 'bob')})
-        self.status = None
-        self.error = None
-        self.asked = []
-        self.before = lambda: None
-
-    def get(self, path):
-        self.asked.append(path)
-        self.before()
-        if self.error:
-            raise self.error
-        found = self.known.get(path)
-        answer = mock.create_autospec(requests.Response, instance=True)
-        answer.status_code = self.status or (200 if found else 404)
-        answer.json.return_value = {path.split('/')[1][:-1]: found}
-        return answer
 
 
 class _Failed(Exception):
@@ -87,22 +54,12 @@ class TransferTestCase(integrated_helpers.ProviderUsageBaseTestCase):
 
     def setUp(self):
         super().setUp()
-        self.keystone = _Keystone()
-        self.useFixture(self._adapter_fixture())
+        self.keystone = self.useFixture(nova_fixtures.KeystoneFixture(
+            projects=[POOL, TENANT, OTHER], users=['alice', 'bob']))
         for host, cell in (('host1', 'cell1'), ('host2', 'cell2')):
             self._start_compute(host, cell_name=cell)
         self.pool = self._api(POOL, 'alice')
         self.tenant = self._api(TENANT, 'bob')
-
-    def _adapter_fixture(self):
-        get_adapter = utils.get_ksa_adapter
-
-        def choose(service_type, *args, **kwargs):
-            if service_type == 'identity':
-                return self.keystone
-            return get_adapter(service_type, *args, **kwargs)
-
-        return fixtures.MonkeyPatch('nova.utils.get_ksa_adapter', choose)
 
     def _api(self, project, user, roles=('member', 'reader')):
         api = client.TestOpenStackClient(
@@ -143,6 +100,11 @@ class TransferTestCase(integrated_helpers.ProviderUsageBaseTestCase):
 
         patch = mock.patch.object(report.SchedulerReportClient, 'put', steal)
         patch.start()
+
+    def _add_port(self, server, project=POOL):
+        self.neutron._ports[uuids.port] = {
+            **self.neutron.port_2, 'id': uuids.port, 'project_id': project,
+            'tenant_id': project, 'device_id': server['id']}
 
     def _instance(self, server):
         for cell in self.cell_mappings.values():
@@ -491,11 +453,6 @@ class TestRefusals(TransferTestCase):
             server, api=self._api(OTHER, 'pooler', ['service']))[0])
         self._assert_owner(server, TENANT, 'pooler')
 
-    def _add_port(self, server, project=POOL):
-        self.neutron._ports[uuids.port] = {
-            **self.neutron.port_2, 'id': uuids.port, 'project_id': project,
-            'tenant_id': project, 'device_id': server['id']}
-
     def test_port_of_the_target(self):
         server = self._server()
         self._add_port(server, TENANT)
@@ -734,6 +691,27 @@ class TestDeath(TransferTestCase):
                     server, user_id='bob', from_project_id=POOL,
                     transfer_id=transfer_id)[0], number)
             self._assert_owner(server, *owner)
+
+    def test_what_was_attached_before_it_is_looked_at_again(self):
+        """Whoever completes or settles a transfer has to look, too."""
+        request = {'user_id': 'bob', 'transfer_id': uuids.transfer}
+        for body in (request, {}):
+            server = self._server()
+            with mock.patch('nova.compute.transfer._look_again',
+                            autospec=True, side_effect=_Died()):
+                self.assertRaises(
+                    _Died, transfer.transfer,
+                    nova_context.get_admin_context(), self._instance(server),
+                    TENANT, **request)
+            self.assertEqual(TENANT, self._instance(server).project_id)
+            self._add_port(server)
+
+            status, message = self._transfer(server, **body)
+
+            self.assertEqual(409, status)
+            self.assertIn('port %s' % uuids.port, message)
+            self._assert_owner(server, POOL, 'alice')
+            self.neutron._ports.pop(uuids.port)
 
     def test_same_call_completes(self):
         self.assertGreater(self._test(_Died(), False), 15)

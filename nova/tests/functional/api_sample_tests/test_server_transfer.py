@@ -10,15 +10,9 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-from unittest import mock
-
-from keystoneauth1 import adapter
-from oslo_serialization import jsonutils
-
+from nova.tests import fixtures as nova_fixtures
 from nova.tests.functional.api import client as api_client
 from nova.tests.functional.api_sample_tests import test_servers
-from nova.tests.unit import fake_requests
-from nova import utils
 
 
 class ServerTransferSamplesJsonTest(test_servers.ServersSampleBase):
@@ -33,23 +27,8 @@ class ServerTransferSamplesJsonTest(test_servers.ServersSampleBase):
 
     def setUp(self):
         super().setUp()
-        get_ksa_adapter = utils.get_ksa_adapter
-        self.keystone = mock.create_autospec(adapter.Adapter, instance=True)
-        self.keystone.get.side_effect = self._ask_keystone
-
-        def fake_get_ksa_adapter(service_type, *args, **kwargs):
-            if service_type == 'identity':
-                return self.keystone
-            return get_ksa_adapter(service_type, *args, **kwargs)
-
-        self.stub_out('nova.utils.get_ksa_adapter', fake_get_ksa_adapter)
-
-    def _ask_keystone(self, url, **kwargs):
-        """Answer that the project and the user are there and enabled."""
-        kind, entity = url.strip('/').split('/')
-        return fake_requests.FakeResponse(200, content=jsonutils.dumps(
-            {kind.removesuffix('s'): {'id': entity, 'name': kind,
-                                      'enabled': True}}))
+        self.useFixture(nova_fixtures.KeystoneFixture(
+            projects=[self.PROJECT_ID], users=[self.USER_ID]))
 
     def test_transfer_server(self):
         # A port would block the transfer.
