@@ -120,7 +120,7 @@ def test_a_companion_is_checked_by_its_own_rules(
 
 
 @pytest.mark.parametrize('text, where', [
-    ('import sys\nimport os\nNAME = 2\n', 'hacking: client/server.py'),
+    ('import sys\nimport os\nNAME = 2\n', 'hacking: ./client/server.py'),
     ('NAME = 3\n', 'client.tests.unit.test_server.Server.test_name'),
 ])
 def test_what_is_wrong_with_a_companion_is_found(
