@@ -72,7 +72,9 @@ def transfer_there_and_back(scene: Scene) -> None:
 def transfer_rescued(scene: Scene) -> None:
     """A server is transferred in rescue, moves, and its new owner ends that"""
     source, destination = scene.hosts()
-    server = scene.rescued(source)
+    server = scene.boot(source)
+    server.check_boots()
+    server.rescue()
     server.check_rescue_boots()
     server.transfer()
     _check_is_theirs(server, source)
