@@ -17,6 +17,7 @@ from nova.tests.fixtures import glance
 from nova.tests.fixtures import libvirt as fakelibvirt
 from openstack import connection
 
+from lab import accounts
 from lab import cloud
 from lab.embedded import faults
 from lab.embedded import hypervisor
@@ -112,7 +113,7 @@ class EmbeddedCloud(cloud.Cloud):
     def connect(self, user: str = 'admin') -> connection.Connection:
         if user not in self._connections:
             roles = ['reader', 'member']
-            if user == 'admin':
+            if user == accounts.ADMIN:
                 roles.append('admin')
             login = _Login(
                 user, self._services.project_of(user), roles,

@@ -3,8 +3,6 @@
 """As much of an identity service as tells which projects and users exist."""
 
 from collections import abc
-import json
-from typing import Any
 
 import fixtures
 from keystoneauth1 import noauth
@@ -43,23 +41,19 @@ class Identity(fixtures.Fixture):
         """Answer what is asked of projects and users, with JSON."""
         match request.path.strip('/').split('/'):
             case ['v3']:
-                return self._json({'version': {
+                return webob.Response(json_body={'version': {
                     'id': 'v3.14', 'status': 'stable',
                     'links': [{'rel': 'self', 'href': URL}]}})
             case ['v3', kind] if kind in self._found:
-                return self._json({kind: [
+                return webob.Response(json_body={kind: [
                     each for each in self._found[kind]
                     if request.GET.get('name', each['name']) == each['name']
                 ]})
             case ['v3', kind, wanted] if kind in self._found:
                 for each in self._found[kind]:
                     if each['id'] == wanted:
-                        return self._json({kind.removesuffix('s'): each})
-        return self._json(
-            {'error': {'code': 404, 'message': 'not here'}}, status=404)
-
-    @staticmethod
-    def _json(body: Any, status: int = 200) -> webob.Response:
+                        return webob.Response(
+                            json_body={kind.removesuffix('s'): each})
         return webob.Response(
-            json.dumps(body), status=status,
-            content_type='application/json', charset='utf-8')
+            json_body={'error': {'code': 404, 'message': 'not here'}},
+            status=404)

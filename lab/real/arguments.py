@@ -65,7 +65,7 @@ def add(
     command.add_argument(
         'cloud', nargs='?', default='admin-demo', metavar='USER-PROJECT',
         choices=[f'{user}-{project}'
-                 for user in ('admin', *lab_settings.USERS)
+                 for user in (accounts.ADMIN, *lab_settings.USERS)
                  for project in accounts.PROJECTS],
         help='the user and project (default: %(default)s)')
     _calls(command, 'env')

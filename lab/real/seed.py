@@ -58,7 +58,7 @@ def write_clouds(lab: Lab) -> None:
     """Write clouds.yaml, with a cloud for each user and project."""
     clouds = {
         f'{user}-{project}': lab.cloud(user, project, public=True)
-        for user in ('admin', *settings.USERS)
+        for user in (accounts.ADMIN, *settings.USERS)
         for project in accounts.PROJECTS}
     # JSON is YAML.
     lab.write_secret(

@@ -94,8 +94,9 @@ def draw(
         extras.add('ceph')
     public = [name for name, api in APIS.items()
               if api.type and (name in extras or name not in EXTRAS)]
-    accounts = ('admin', *USERS, *public, 'database', 'messages', 'metadata')
+    names = (accounts.ADMIN, *USERS, *public, 'database', 'messages',
+             'metadata')
     return Settings(
-        passwords={name: secrets.token_urlsafe(18) for name in accounts},
+        passwords={name: secrets.token_urlsafe(18) for name in names},
         ports=dict(zip(public, _free_ports(len(public)), strict=True)),
         nova=nova, shared=shared, extras=sorted(extras))

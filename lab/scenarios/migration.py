@@ -13,8 +13,7 @@ from lab.words.scene import Scene
 def live_migrate(scene: Scene) -> None:
     """A server moves to another host, and its guest runs on"""
     source, destination = scene.hosts()
-    server = scene.boot(source)
-    server.check_boots()
+    server = scene.booted(source)
 
     server.live_migrate(destination, client.RELEASED)
     server.check_lives_on(destination)
@@ -25,8 +24,7 @@ def live_migrate(scene: Scene) -> None:
 def evacuate(scene: Scene) -> None:
     """A server leaves a dead host, and an audit finds what it left behind"""
     source, destination = scene.hosts()
-    server = scene.boot(source)
-    server.check_boots()
+    server = scene.booted(source)
 
     with scene.lasting(
             f'{source} fails', scene.cloud.faults.host_down(source),

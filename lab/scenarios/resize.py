@@ -11,16 +11,10 @@ from lab.words.scene import Scene
 from lab.words.server import Server
 
 
-def _booted(scene: Scene, host: str) -> Server:
-    server = scene.boot(host)
-    server.check_boots()
-    return server
-
-
 def _migrated(scene: Scene) -> Server:
     """A server that has moved to the second host."""
     source, destination = scene.hosts()
-    server = _booted(scene, source)
+    server = scene.booted(source)
     server.migrate(destination)
     server.check_moved(destination)
     server.check_boots()
@@ -31,7 +25,7 @@ def _migrated(scene: Scene) -> Server:
 
 def _resized(scene: Scene, destination: str) -> Server:
     """A server that has become larger on a host."""
-    server = _booted(scene, scene.hosts()[0])
+    server = scene.booted(scene.hosts()[0])
     with scene.only(destination):
         server.resize()
     server.check_moved(destination)

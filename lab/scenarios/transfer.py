@@ -32,8 +32,7 @@ def _check_is_theirs(server: Server, host: str) -> None:
 def transfer(scene: Scene) -> None:
     """A running server gets another owner, and its guest does not notice"""
     host = scene.hosts()[0]
-    server = scene.boot(host)
-    server.check_boots()
+    server = scene.booted(host)
     server.transfer()
     _check_is_theirs(server, host)
     server.reboot()
@@ -45,8 +44,7 @@ def transfer(scene: Scene) -> None:
 def openstack_transfers(scene: Scene) -> None:
     """The admin guide's command transfers a server"""
     host = scene.hosts()[0]
-    server = scene.boot(host)
-    server.check_boots()
+    server = scene.booted(host)
     owner = accounts.OTHER_OWNER
     server.type_transfer(owner, command_line.of_guide(
         'transfer-server', 'server-transfer', USER=owner,
@@ -58,8 +56,7 @@ def openstack_transfers(scene: Scene) -> None:
 def transfer_there_and_back(scene: Scene) -> None:
     """A server that was transferred, moves, and is given back"""
     source, destination = scene.hosts()
-    server = scene.boot(source)
-    server.check_boots()
+    server = scene.booted(source)
     server.transfer()
     _check_is_theirs(server, source)
     server.live_migrate(destination)
@@ -72,8 +69,7 @@ def transfer_there_and_back(scene: Scene) -> None:
 def transfer_rescued(scene: Scene) -> None:
     """A server is transferred in rescue, moves, and its new owner ends that"""
     source, destination = scene.hosts()
-    server = scene.boot(source)
-    server.check_boots()
+    server = scene.booted(source)
     server.rescue()
     server.check_rescue_boots()
     server.transfer()
@@ -90,8 +86,7 @@ def transfer_rescued(scene: Scene) -> None:
 def transfer_paused(scene: Scene) -> None:
     """A paused server is transferred, and its new owner lets it go on"""
     host = scene.hosts()[0]
-    server = scene.boot(host)
-    server.check_boots()
+    server = scene.booted(host)
     server.pause()
     server.transfer()
     server.check_owned()
@@ -104,8 +99,7 @@ def transfer_paused(scene: Scene) -> None:
 def transfer_with_service_down(scene: Scene) -> None:
     """A server gets another owner while its compute service is down"""
     host = scene.hosts()[0]
-    server = scene.boot(host)
-    server.check_boots()
+    server = scene.booted(host)
     with scene.lasting(
             f'kill nova-compute of {host}',
             scene.cloud.faults.killed('nova-compute', host), 'start it again'):

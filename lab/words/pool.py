@@ -2,7 +2,8 @@
 
 """A pool of booted servers, and those who claim servers from it.
 
-A claimer does what the admin guide says under "Keep a pool".
+A claimer does what the admin guide says under "Keep a pool", as long as every
+request is answered.
 """
 
 from __future__ import annotations

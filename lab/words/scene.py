@@ -109,7 +109,7 @@ class Scene:
         if volumes:
             disks = {'image_id': '' if servers.ROOT in volumes else image,
                      'block_device_mapping': _disks(image, volumes)}
-        created = self.cloud.connect('admin').compute.create_server(
+        created = self.cloud.connect().compute.create_server(
             name=servers.NAME, flavor_id=flavor or self.cloud.flavor,
             networks='none', host=host, config_drive=config_drive, **disks)
         expect.note_done('create')
@@ -125,6 +125,12 @@ class Scene:
         expect.equal(
             'the hosts that its volumes are attached on', server.volumes(),
             {volume: [host] for volume in server.footprint.volumes})
+        return server
+
+    def booted(self, host: str) -> servers.Server:
+        """Boot a server on a host and see its guest boot."""
+        server = self.boot(host)
+        server.check_boots()
         return server
 
     def rescued(self, host: str) -> servers.Server:
@@ -197,23 +203,25 @@ class Scene:
                     stack.callback(compute.enable_service, service)
             yield
 
-    @contextlib.contextmanager
-    def room_for(self, owner: str, count: int) -> abc.Iterator[None]:
+    def room_for(
+        self, owner: str, count: int
+    ) -> contextlib.AbstractContextManager[None]:
         """Let the project of a user have some more servers, and not more."""
         compute = self.cloud.connect().compute
         _, project = client.ids(self.cloud, owner)
-        used = footprint.quota(self.cloud, owner)['Instances']
+        limit = footprint.quota(self.cloud, owner)['Instances'] + count
 
         @contextlib.contextmanager
         def limited() -> abc.Iterator[None]:
-            compute.update_quota_set(project, instances=used + count)
-            yield
-            compute.revert_quota_set(project)
+            compute.update_quota_set(project, instances=limit)
+            try:
+                yield
+            finally:
+                compute.revert_quota_set(project)
 
-        with self.lasting(
-                f'limit {accounts.OWNERS[owner]} to {used + count} servers',
-                limited(), 'lift that limit'):
-            yield
+        return self.lasting(
+            f'limit {accounts.OWNERS[owner]} to {limit} servers', limited(),
+            'lift that limit')
 
     def storing(
         self, images_type: str

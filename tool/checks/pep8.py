@@ -45,8 +45,8 @@ def _seen_later(repo, commit, last, path):
     except git.GitError:
         # It is gone by then.
         return False
-    diff = repo.raw('diff', '--unified=0', f'{commit}^', commit, '--', path)
-    brought = sum(count for *_, count in whitespace.groups(diff))
+    brought = sum(count for *_, count in whitespace.groups_of(
+        repo, path, f'{commit}^', commit))
     return brought == sum(line.startswith(commit) for line in shown)
 
 

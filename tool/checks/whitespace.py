@@ -43,6 +43,15 @@ def groups(diff):
         )
 
 
+def groups_of(repo, path, *revisions):
+    """The groups of lines of a file that differ between revisions.
+
+    :param revisions: what git compares
+    :returns: as groups() has them
+    """
+    return groups(repo.raw('diff', '--unified=0', *revisions, '--', path))
+
+
 def only_space(old, new, diff, python):
     """Lines of a file where a commit changes nothing but white space.
 

@@ -103,9 +103,8 @@ def tests(repo, path, *revisions):
     :returns: names of classes and, as "Class.method", of test methods; ''
         stands for the whole module
     """
-    diff = repo.raw('diff', '--unified=0', *revisions, '--', path)
     return _names(pathlib.Path(repo.tree, path).read_bytes(), {
         at_new + offset + 1
-        for _, _, at_new, count in whitespace.groups(diff)
+        for _, _, at_new, count in whitespace.groups_of(repo, path, *revisions)
         for offset in range(max(count, 1))
     })

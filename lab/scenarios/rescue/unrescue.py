@@ -18,8 +18,7 @@ def _stored(server: Server, host: str) -> set[str]:
 def rescue_and_unrescue(scene: Scene) -> None:
     """Rescue saves no file, and unrescue brings the server's own disks back"""
     host = scene.hosts()[0]
-    server = scene.boot(host)
-    server.check_boots()
+    server = scene.booted(host)
     stored = _stored(server, host)
 
     server.rescue()
