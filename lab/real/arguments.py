@@ -5,7 +5,7 @@
 import argparse
 
 from lab import accounts
-from lab.real.bench import figures
+from lab.real import bench as benches
 from lab.real import settings as lab_settings
 from lab.real import topology
 from tool import environments
@@ -100,24 +100,27 @@ def add(
     _calls(command, 'tests')
 
     command = commands.add_parser(
-        'bench', help='measure how long a rescued guest is out',
-        description='Measures how long a rescued guest is out while it is '
-        'moved to another host: unrescued, live-migrated and rescued again, '
-        'which is the only way with the released Nova; live-migrated in '
-        'rescue; live-migrated in rescue with an ephemeral disk full of '
-        'data, which is not attached to the rescued guest and which Nova '
-        'copies; and migrated by libvirt alone, which is the floor. Writes a '
-        'table, and JSON and a plot to .lab/bench/. Exits with 1 if a round '
+        'bench', help='measure what the series is faster at',
+        description='Measures the series beside what people do without it, '
+        'writes a table, and JSON to .lab/bench/. Exits with 1 if a round '
         'fails.')
     command.add_argument(
-        '--rounds', type=_count, default=5, metavar='NUMBER',
-        help='how often to measure each (default: %(default)s)')
+        'what', nargs='?', choices=benches.CASES, default='rescue',
+        metavar='WHAT', help='; '.join(
+            f'{name}: {text}' for name, text in benches.MEANINGS.items())
+        + ' (default: %(default)s)')
     command.add_argument(
-        '--case', dest='cases', action='append', default=[],
-        choices=figures.CASES,
+        '--rounds', type=_count, metavar='NUMBER',
+        help='how often to measure each (default: ' + ', '.join(
+            f'{rounds} for {name}'
+            for name, rounds in benches.ROUNDS.items()) + ')')
+    command.add_argument(
+        '--case', dest='cases', action='append', default=[], metavar='CASE',
         help='measure only this; can be given more than once ('
-        + '; '.join(f'{name}: {figures.VARIANTS[name]}'
-                    for name in figures.CASES) + ')')
+        + '. '.join(
+            f'Of {name}: ' + ', '.join(
+                f'{case}: {text}' for case, text in cases.items())
+            for name, cases in benches.CASES.items()) + ')')
     _calls(command, 'bench')
 
     command = commands.add_parser(

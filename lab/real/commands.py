@@ -18,6 +18,7 @@ import time
 import rich.table
 
 from lab.guest import image as guest_image
+from lab.real import bench as benches
 from lab.real import bringup
 from lab.real.lab import Lab
 from lab.real import layout
@@ -267,13 +268,21 @@ def tests(args: argparse.Namespace) -> int:
 
 
 def bench(args: argparse.Namespace) -> int:
-    """Measure how long a rescued guest is out while it is moved.
+    """Measure what the series is faster at.
 
     :returns: 1 if a round does not do what it should
-    :raises tool.console.Problem: if the lab is not up
+    :raises tool.console.Problem: if the bench has no case of a name, or the
+        lab is not up
     """
+    for case in args.cases:
+        if case not in benches.CASES[args.what]:
+            raise console.Problem(
+                f'the bench {args.what!r} has no case {case!r}. It has '
+                + ', '.join(benches.CASES[args.what]), 2)
+    rounds = args.rounds or benches.ROUNDS[args.what]
     return namespaces.run_inside(
-        _need_whole_lab(args).where, 'bench', str(args.rounds), *args.cases)
+        _need_whole_lab(args).where, 'bench', args.what, str(rounds),
+        *args.cases)
 
 
 def smoke(args: argparse.Namespace) -> int:

@@ -16,7 +16,8 @@ import xmlrpc.client
 from openstack import exceptions
 
 from lab.guest import image as guest_image
-from lab.real.bench import measure
+from lab.real.bench import rescue
+from lab.real.bench import transfer
 from lab.real import bringup
 from lab.real import cloud
 from lab.real.lab import Lab
@@ -40,8 +41,12 @@ def _scenarios(lab: Lab, arguments: abc.Sequence[str]) -> int:
         pathlib.Path(report) if report else None)
 
 
+_BENCHES = {'rescue': rescue.run, 'transfer': transfer.run}
+
+
 def _bench(lab: Lab, arguments: abc.Sequence[str]) -> int:
-    return measure.run(lab, int(arguments[0]), arguments[1:])
+    what, rounds, *cases = arguments
+    return _BENCHES[what](lab, int(rounds), cases)
 
 
 _COMMANDS = {'up': _up, 'scenarios': _scenarios, 'bench': _bench}

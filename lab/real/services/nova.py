@@ -46,7 +46,9 @@ def _shared(lab: Lab) -> oslo.Options:
             'service_down_time': 20, 'report_interval': 5,
             'rpc_response_timeout': 60, 'allow_resize_to_same_host': 'true',
             # Copies of files may take that long, and so does a recovery.
-            'long_rpc_timeout': 100},
+            'long_rpc_timeout': 100,
+            # Else a guest may arrive before its migration is recovered.
+            'periodic_fuzzy_delay': 0},
         # Retry soon.
         'compute': {'live_migration_recovery_interval': 15},
         'service_user': {

@@ -141,13 +141,19 @@ def test_cases_of_the_bench(capsys, monkeypatch, where):
         namespaces, 'run_inside',
         lambda place, *words: asked.append((place, *words)) or 0)
     for words in (
-            [], ['--rounds', '1', '--case', 'series', '--case', 'floor']):
+            [], ['--rounds', '1', '--case', 'series', '--case', 'floor'],
+            ['transfer'], ['transfer', '--case', 'today']):
         assert call('bench', *words) == 0
-    assert asked == [(where, 'bench', '5'),
-                     (where, 'bench', '1', 'series', 'floor')]
+    assert asked == [(where, 'bench', 'rescue', '5'),
+                     (where, 'bench', 'rescue', '1', 'series', 'floor'),
+                     (where, 'bench', 'transfer', '200'),
+                     (where, 'bench', 'transfer', '200', 'today')]
+    for words in (['--case', 'active'], ['transfer', '--case', 'series']):
+        assert call('bench', *words) == 2
+        assert f'has no case {words[-1]!r}' in told(capsys)
     with pytest.raises(SystemExit, match='2'):
-        call('bench', '--case', 'active')
-    assert '--case' in capsys.readouterr().err
+        call('bench', 'pool')
+    assert "'pool'" in capsys.readouterr().err
 
 
 def test_no_logs_yet(capsys):

@@ -11,12 +11,9 @@ guest.
 from collections import abc
 import concurrent.futures
 import contextlib
-import datetime
 import functools
-import importlib.metadata
 import json
 import os
-import platform
 import shutil
 import subprocess
 import tempfile
@@ -25,9 +22,9 @@ from typing import Any
 
 import libvirt
 from lxml import etree
-from openstack import exceptions
 
 from lab.real.bench import figures
+from lab.real.bench import setting
 from lab.real.bench import ticks
 from lab.real import cloud as real
 from lab.real.lab import Lab
@@ -323,45 +320,6 @@ class _Bench:
                     computes))
 
 
-def _facts(lab: Lab, host: str, rounds: int) -> dict[str, Any]:
-    """What describes the lab and the run.
-
-    :param host: one of those that are measured
-    """
-    with lab.hypervisor(host) as hypervisor:
-        numbers = {
-            'libvirt': hypervisor.getLibVersion(),
-            'qemu': hypervisor.getVersion()}
-    versions = {
-        name: f'{number // 1000000}.{number // 1000 % 1000}.{number % 1000}'
-        for name, number in numbers.items()}
-    return {
-        'begun': datetime.datetime.now(datetime.UTC).isoformat(
-            timespec='seconds'),
-        'versions': {
-            'nova': importlib.metadata.version('nova'), **versions,
-            'linux': platform.release()},
-        'processors': os.cpu_count(),
-        'shared': lab.settings.shared,
-        'ephemeral_bytes': _EPHEMERAL << 30,
-        'rounds': rounds,
-        'load_average': {'begin': os.getloadavg()}}
-
-
-@contextlib.contextmanager
-def _step(text: str) -> abc.Iterator[None]:
-    """Show a step.
-
-    :raises tool.console.Problem: if it fails
-    """
-    with console.step(text):
-        try:
-            yield
-        except (expect.Unexpected, exceptions.HttpException,
-                libvirt.libvirtError, subprocess.SubprocessError) as exc:
-            raise console.Problem(f'{text}: {exc}') from exc
-
-
 @contextlib.contextmanager
 def _rescued(
     lab: Lab, cloud: real.RealCloud, flavor: str | None = None
@@ -374,11 +332,11 @@ def _rescued(
     source, *_ = hosts = cloud.hosts()[:2]
     which = 'a server with an ephemeral disk' if flavor else 'a server'
     with contextlib.ExitStack() as stack:
-        with _step(f'boot {which} on {source} and rescue it'):
+        with setting.step(f'boot {which} on {source} and rescue it'):
             begun = time.monotonic()
             quiet = steps.Teller(cloud.has, quiet=True)
             server = scenes.Scene(cloud, quiet).boot(source, flavor=flavor)
-            stack.callback(_delete, server)
+            stack.callback(setting.delete, server)
             watcher = stack.enter_context(ticks.Watcher(
                 lab.server_directory(host, server.id) / 'console.log'
                 for host in hosts))
@@ -386,17 +344,12 @@ def _rescued(
             server.rescue()
             bench.wait_for_boot('rescue', begun)
         if flavor:
-            with _step(f'fill the disk with {_EPHEMERAL} GiB'):
+            with setting.step(f'fill the disk with {_EPHEMERAL} GiB'):
                 _fill(lab, source, server.id)
-        with _step('move it once, so that both hosts have the images'):
+        with setting.step('move it once, so that both hosts have the images'):
             bench.series()
         bench.rest.clear()
         yield bench
-
-
-def _delete(server: servers.Server) -> None:
-    with _step('delete the server'):
-        server.delete()
 
 
 def _take_rounds(
@@ -411,7 +364,7 @@ def _take_rounds(
         for variant in variants:
             text = (f'round {number}: '
                     f'{figures.VARIANTS[variant.__name__]}')
-            with _step(text):
+            with setting.step(text):
                 measured = variant()
             for name, seen in measured.items():
                 outage, pause, wall = seen
@@ -449,13 +402,12 @@ def run(lab: Lab, rounds: int, cases: abc.Collection[str]) -> int:
     :param cases: names of what to measure; all of figures.CASES if none
     :raises tool.console.Problem: if a step fails
     """
-    if lab.settings.nova is None:
-        raise console.Problem(
-            'the bench needs the series, and this lab runs the released '
-            'Nova: end it with ./run lab down, and start one without --stock')
+    setting.need_series(lab)
     with contextlib.ExitStack() as stack:
         cloud = stack.enter_context(real.RealCloud(lab))
-        facts = _facts(lab, cloud.hosts()[0], rounds)
+        facts = setting.facts(
+            lab, cloud.hosts()[0], rounds=rounds,
+            ephemeral_bytes=_EPHEMERAL << 30)
         cases = cases or figures.CASES
         benches = []
         variants = []
