@@ -582,8 +582,10 @@ def _write(context, uuid, expected, values, edit):
 
 
 def _read(context, uuid):
-    return objects.Instance.get_by_uuid(
-        context, uuid, expected_attrs=['flavor', 'system_metadata'])
+    # Notifications need the cache of the network and the metadata. Loaded one
+    # by one, each takes as long as the instance as a whole.
+    return objects.Instance.get_by_uuid(context, uuid, expected_attrs=[
+        'flavor', 'info_cache', 'metadata', 'system_metadata'])
 
 
 def _mapping(context, uuid):
