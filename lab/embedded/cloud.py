@@ -22,6 +22,7 @@ from lab import cloud
 from lab.embedded import faults
 from lab.embedded import hypervisor
 from lab.embedded import identity
+from lab.embedded import images
 from lab.embedded import services
 from lab.needs import Need
 from lab.words import expect
@@ -123,6 +124,7 @@ class EmbeddedCloud(cloud.Cloud):
                 compute_endpoint_override=(
                     self._services.api_fixture.base_url),
                 identity_endpoint_override=identity.URL,
+                image_endpoint_override=images.URL,
                 placement_endpoint_override=(
                     self._services.placement_fixture.endpoint))
         return self._connections[user]

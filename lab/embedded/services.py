@@ -22,6 +22,7 @@ from oslo_utils import uuidutils
 
 from lab import accounts
 from lab.embedded import identity
+from lab.embedded import images
 
 RPC_TIMEOUT = 20
 """Seconds that a service waits for the answer of another."""
@@ -100,6 +101,7 @@ class Services(base.ServersTestBase):
         self.useFixture(identity.Identity({
             'projects': self._projects,
             'users': {name: name for name in users}}))
+        self.useFixture(images.Images(self.glance))
 
     def project_of(self, user: str) -> str:
         """The id of the project that a user acts in."""

@@ -115,7 +115,7 @@ class RealCloud(cloud.Cloud):
     def _servers(self) -> set[str]:
         """The ids of the servers that scenarios have booted."""
         return {server.id for server in self.connect().compute.servers(
-            details=False, name=f'^{servers.NAME}$')}
+            details=False, name=f'^{servers.NAME}(-|$)')}
 
     def _clear(self) -> None:
         """Delete the servers and images that a failed scenario has left."""

@@ -187,10 +187,9 @@ def transfer_within_quota(scene: Scene) -> None:
 @scenario(capability=5)
 def claim_from_pool(scene: Scene) -> None:
     """Of many who claim at once, each gets a server or learns of no more"""
-    hosts = scene.cloud.hosts()
-    pool = pools.Pool(scene, [
-        scene.boot(hosts[number % len(hosts)], called=f'server {number + 1}')
-        for number in range(3)])
+    pool = pools.Pool(scene)
+    pool.fill(3)
+    pool.check_full(3)
     owner = accounts.OTHER_OWNER
     with scene.teller.step('eight claim a server at once', True):
         claimed = pool.claim(8, owner)
@@ -202,4 +201,23 @@ def claim_from_pool(scene: Scene) -> None:
         server.take_over(owner)
     for server in claimed:
         server.check_owned()
+        server.check_port()
         server.check_lives_on(server.host())
+
+
+@scenario(capability=5)
+def repeat_claim_from_pool(scene: Scene) -> None:
+    """A claim that is repeated gets the server that it won before"""
+    pool = pools.Pool(scene)
+    pool.fill(2)
+    owner = accounts.OTHER_OWNER
+    name = str(uuid.uuid4())
+    left, server = map(pool.servers.__getitem__, pool.left())
+    server.transfer(transfer_id=name)
+    with scene.teller.step('repeat the claim with the same transfer ID', True):
+        expect.equal(
+            'the server that was claimed', pool.claim_one(owner, name), server)
+        expect.equal('the servers left in the pool', pool.left(), [left.id])
+    server.check_owned()
+    server.check_port()
+    server.check_lives_on(server.host())

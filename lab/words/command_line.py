@@ -14,6 +14,7 @@ import logging
 import re
 import shlex
 import types
+from typing import Any
 import warnings
 
 from openstack import connection
@@ -23,6 +24,40 @@ from tool.layout import PROJECT
 _GUIDES = 'doc/source/admin'
 
 _GROUP = 'openstack.compute.v2'
+
+
+class Ended(Exception):
+    """A command ended with an exit code of its own.
+
+    :ivar code: the exit code
+    """
+
+    def __init__(self, code: int, said: str):
+        super().__init__(said)
+        self.code = code
+
+
+class _Clients:
+    """What the command line has to reach the services with.
+
+    :param opened: who types
+    :param microversion: of the compute service
+    """
+
+    def __init__(self, opened: connection.Connection, microversion: str):
+        self.sdk_connection = opened
+        self.compute = copy.copy(opened.compute)
+        self.compute.default_microversion = microversion
+
+    @property
+    def image(self) -> Any:
+        """The image service, which not every cloud has."""
+        return self.sdk_connection.image
+
+    @property
+    def network(self) -> Any:
+        """The network service, which not every cloud has."""
+        return self.sdk_connection.network
 
 
 def of_guide(
@@ -53,6 +88,7 @@ def run(opened: connection.Connection, line: str) -> str:
 
     :param opened: who types it
     :returns: what it prints
+    :raises Ended: if the command ends with an exit code of its own
     :raises Exception: what makes the command exit with an error
     """
     program, *words = shlex.split(line)
@@ -61,11 +97,8 @@ def run(opened: connection.Connection, line: str) -> str:
     top = argparse.ArgumentParser(allow_abbrev=False)
     top.add_argument('--os-compute-api-version', default='2.1')
     options, words = top.parse_known_args(words)
-    compute = copy.copy(opened.compute)
-    compute.default_microversion = options.os_compute_api_version
     app = types.SimpleNamespace(
-        client_manager=types.SimpleNamespace(
-            compute=compute, sdk_connection=opened),
+        client_manager=_Clients(opened, options.os_compute_api_version),
         stdout=io.StringIO(), stderr=io.StringIO(), stdin=io.StringIO(),
         LOG=logging.getLogger('openstack'))
     commands = importlib.metadata.entry_points(group=_GROUP)
@@ -80,5 +113,7 @@ def run(opened: connection.Connection, line: str) -> str:
         warnings.simplefilter('ignore', DeprecationWarning)
         command = commands[name].load()(app, None)
         parser = command.get_parser(f'openstack {name.replace("_", " ")}')
-        command.run(parser.parse_args(words[count:]))
+        code = command.run(parser.parse_args(words[count:]))
+    if code:
+        raise Ended(code, app.stderr.getvalue())
     return app.stdout.getvalue()

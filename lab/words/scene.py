@@ -113,18 +113,30 @@ class Scene:
             name=servers.NAME, flavor_id=flavor or self.cloud.flavor,
             networks='none', host=host, config_drive=config_drive, **disks)
         expect.note_done('create')
-        self.teller.call(created.id, called)
-        server = servers.Server(self, created.id, called, booted)
-        self._servers.append(server)
-        server.wait_for_status('ACTIVE')
-        server.settle()
-        server.record()
+        server = self.take_in(created.id, called, booted)
         expect.equal(
             'the number of its volumes', len(server.footprint.volumes),
             len(volumes))
         expect.equal(
             'the hosts that its volumes are attached on', server.volumes(),
             {volume: [host] for volume in server.footprint.volumes})
+        return server
+
+    def take_in(
+        self, server_id: str, called: str, booted: str = 'disk'
+    ) -> servers.Server:
+        """Wait until a server and its guest are up, and take it as its own.
+
+        :param called: what steps call it
+        :param booted: the name that its image has on the console
+        :raises lab.words.expect.Unexpected: if it does not come up
+        """
+        self.teller.call(server_id, called)
+        server = servers.Server(self, server_id, called, booted)
+        self._servers.append(server)
+        server.wait_for_status('ACTIVE')
+        server.settle()
+        server.record()
         return server
 
     def booted(self, host: str) -> servers.Server:

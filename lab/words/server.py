@@ -462,6 +462,20 @@ class Server(client.Client):
                 f'whether {name} is shown it', shown is not None,
                 name == self.owner)
 
+    @steps.check('the only port of {self} is its owner\'s and ACTIVE',
+                 Need.NETWORK)
+    def check_port(self) -> None:
+        """Check that it has one port, which it must have from now on."""
+        ports = list(self.cloud.connect().network.ports(device_id=self.id))
+        _, project = client.ids(self.cloud, self.owner)
+        expect.equal(
+            'the project and status of its ports',
+            [(port.project_id, port.status) for port in ports],
+            [(project, 'ACTIVE')])
+        has = frozenset(port.id for port in ports)
+        self.footprint = dataclasses.replace(self.footprint, ports=has)
+        self.own = dataclasses.replace(self.own, ports=has)
+
     @steps.check(
         'the hypervisor of {host} says that it belongs to {self.owner}',
         Need.GUESTS)

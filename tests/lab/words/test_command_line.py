@@ -61,6 +61,29 @@ def test_what_a_command_raises_is_raised(opened):
         command_line.run(opened, 'openstack server pause NAME')
 
 
+def test_an_exit_code_is_raised_with_what_was_said(opened, monkeypatch):
+    class Command:
+        def __init__(self, app, args):
+            self._app = app
+
+        def get_parser(self, name):
+            return mock.Mock()
+
+        def run(self, args):
+            self._app.stderr.write('none left')
+            return 3
+
+    entry = mock.Mock()
+    entry.load.return_value = Command
+    found = mock.MagicMock(names={'server_pause'})
+    found.__getitem__.return_value = entry
+    monkeypatch.setattr(
+        command_line.importlib.metadata, 'entry_points', lambda group: found)
+    with pytest.raises(command_line.Ended, match='none left') as ended:
+        command_line.run(opened, 'openstack server pause NAME')
+    assert ended.value.code == 3
+
+
 def test_a_command_that_is_none_is_refused(opened):
     with pytest.raises(LookupError, match='no command'):
         command_line.run(opened, 'openstack server fly NAME')
