@@ -2,7 +2,7 @@
 
 """Whatever is done with servers, each project uses what it owns.
 
-LAB_SEQUENCES is how many sequences are tried, if not a few.
+TRANSFER_SEQUENCES is how many sequences are tried, if not a few.
 """
 
 import dataclasses
@@ -180,7 +180,7 @@ _STEPS = st.lists(
 
 @hypothesis.settings(
     deadline=None, suppress_health_check=list(hypothesis.HealthCheck),
-    max_examples=int(os.environ.get('LAB_SEQUENCES', '8')))
+    max_examples=int(os.environ.get('TRANSFER_SEQUENCES', '3')))
 @hypothesis.given(owner=st.sampled_from(sorted(accounts.OWNERS)), then=_STEPS)
 def test_each_project_uses_what_it_owns(cloud, owner, then):
     model = _Model(cloud)
