@@ -26,10 +26,26 @@ def test_a_command_is_run_with_the_connection(opened):
     opened.compute.pause_server.assert_called_once_with('ID')
 
 
+@pytest.fixture
+def install(monkeypatch):
+    """Puts a command in the place of `openstack server pause`."""
+
+    def install(command):
+        entry = mock.Mock()
+        entry.load.return_value = command
+        found = mock.MagicMock(names={'server_pause'})
+        found.__getitem__.return_value = entry
+        monkeypatch.setattr(
+            command_line.importlib.metadata, 'entry_points',
+            lambda group: found)
+
+    return install
+
+
 @pytest.mark.parametrize('words, microversion', [
     ('', '2.1'), ('--os-compute-api-version 2.105', '2.105')])
 def test_a_command_has_the_microversion_that_is_typed(
-        opened, monkeypatch, words, microversion):
+        opened, install, words, microversion):
     seen = []
 
     class Command:
@@ -42,12 +58,7 @@ def test_a_command_has_the_microversion_that_is_typed(
         def run(self, args):
             pass
 
-    entry = mock.Mock()
-    entry.load.return_value = Command
-    found = mock.MagicMock(names={'server_pause'})
-    found.__getitem__.return_value = entry
-    monkeypatch.setattr(
-        command_line.importlib.metadata, 'entry_points', lambda group: found)
+    install(Command)
     opened.compute.default_microversion = None
     command_line.run(opened, f'openstack {words} server pause NAME')
     assert seen == [microversion]
@@ -61,7 +72,7 @@ def test_what_a_command_raises_is_raised(opened):
         command_line.run(opened, 'openstack server pause NAME')
 
 
-def test_an_exit_code_is_raised_with_what_was_said(opened, monkeypatch):
+def test_an_exit_code_is_raised_with_what_was_said(opened, install):
     class Command:
         def __init__(self, app, args):
             self._app = app
@@ -73,12 +84,7 @@ def test_an_exit_code_is_raised_with_what_was_said(opened, monkeypatch):
             self._app.stderr.write('none left')
             return 3
 
-    entry = mock.Mock()
-    entry.load.return_value = Command
-    found = mock.MagicMock(names={'server_pause'})
-    found.__getitem__.return_value = entry
-    monkeypatch.setattr(
-        command_line.importlib.metadata, 'entry_points', lambda group: found)
+    install(Command)
     with pytest.raises(command_line.Ended, match='none left') as ended:
         command_line.run(opened, 'openstack server pause NAME')
     assert ended.value.code == 3
