@@ -286,7 +286,7 @@ def run(lab: Lab, rounds: int, cases: abc.Collection[str]) -> int:
         facts = setting.facts(lab, hosts[0], rounds=rounds)
         stack.enter_context(_without_limits(cloud, accounts.OWNERS))
         scene = scenes.Scene(cloud, steps.Teller(cloud.has, quiet=True))
-        some = []
+        some: list[servers.Server] = []
         for number in range(durations.AT_ONCE):
             with setting.step(
                     f'boot server {number + 1} of {durations.AT_ONCE}'):
