@@ -595,6 +595,92 @@ class LiveMigrationRecovery(object):
 
     # What the destination does
 
+    def check_is_preparing(self, context, instance):
+        """Check that a live migration to this host is being prepared.
+
+        The request may have been delayed until after the source has given it
+        up. Nothing would remove what this host then made, and the instance
+        would get the volume attachments of this host.
+
+        :param context: nova.context.RequestContext
+        :param instance: the Instance as the source knew it
+        :raises nova.exception.MigrationPreCheckError: if none is
+        """
+        if not self.is_supported:
+            return
+        newest = self._find_newest(context, instance)
+        if (newest is None or newest.dest_compute != self._host or
+                newest.status != 'preparing'):
+            raise exception.MigrationPreCheckError(reason=_(
+                'No live migration of the server to this host is being '
+                'prepared any more.'))
+
+    def may_disconnect(self, context, instance):
+        """Whether the instance is not on this host, as the database has it.
+
+        :param context: nova.context.RequestContext
+        :param instance: the Instance as the source knew it
+        :returns: bool
+        """
+        if not self.is_supported:
+            return True
+        now = _get_if_exists(context, instance)
+        if now is None or now.host != self._host:
+            return True
+        LOG.warning('Not rolling back a live migration to this host, because '
+                    'the instance is on this host', instance=instance)
+        return False
+
+    def may_clear(self, context, instance, migrate_data):
+        """Whether this host may remove what a live migration has left here.
+
+        The request may have been delayed until after another move, which
+        brings, or has brought, the only guest and the only disks to this host.
+        The caller has the lock of the instance.
+
+        :param context: nova.context.RequestContext
+        :param instance: the Instance as the source knew it
+        :param migrate_data: LiveMigrateData of the migration
+        :returns: bool
+        :raises nova.exception.GuestStateUnknown: if the guest is on this host
+            and it is not known whether the source has it too
+        """
+        if not self.is_supported:
+            return True
+        now = _get_if_exists(context, instance)
+        if now is None:
+            return True
+        if not self.may_disconnect(context, instance):
+            return False
+        newest = self._find_newest(context, instance)
+        if newest is None or newest.id != migrate_data.migration.id:
+            LOG.warning('Not rolling back a live migration to this host, '
+                        'because another move of the instance came after it',
+                        instance=instance)
+            return False
+        if (guest_rpcapi.find_power_state(self._driver, instance) !=
+                power_state.NOSTATE and
+                self._guest_api.get_power_state(
+                    context, now.host, instance.uuid) ==
+                power_state.NOSTATE):
+            LOG.error('Not rolling back a live migration to this host, '
+                      'because the only guest of the instance is on this '
+                      'host', instance=instance)
+            return False
+        return True
+
+    def _find_newest(self, context, instance):
+        """Find the newest move of an instance that has touched this host.
+
+        :returns: Migration, or None
+        """
+        return max(
+            (each for each in objects.MigrationList.get_by_filters(
+                context, {'instance_uuid': instance.uuid})
+             if self._host in (each.source_compute, each.dest_compute) and
+             each.status not in _WAITING),
+            key=lambda migration: migration.id, default=None)
+
     def clear_destination(self, context, instance, migrate_data):
         """Remove a directory that an instance has left on this destination.
 
@@ -606,16 +692,19 @@ class LiveMigrationRecovery(object):
         :param instance: the Instance that is being migrated to this host
         :param migrate_data: LiveMigrateData
         """
-        if not self.is_supported or not self._driver.has_leftover_directory(
-                instance, migrate_data):
+        if not self.is_supported:
             return
 
         def is_on_source(data):
             return self._compute_rpcapi.check_instance_shared_storage(
                 context, data, instance=instance, host=source)
 
+        # A rollback that has begun before this migration ends first.
         @utils.synchronized(instance.uuid)
         def clear():
+            if not self._driver.has_leftover_directory(
+                    instance, migrate_data):
+                return
             now = objects.Instance.get_by_uuid(context, instance.uuid)
             if (now.host != source or now.host == self._host or
                     now.task_state != task_states.MIGRATING or
@@ -710,6 +799,18 @@ def _source_bdms(context, instance):
             bdm.connection_info = connection_info
         source_bdms.append(bdm)
     return objects.BlockDeviceMappingList(objects=source_bdms)
+
+
+def _get_if_exists(context, instance):
+    """Look up an instance anew.
+
+    :returns: Instance, or None if it was deleted
+    """
+    try:
+        return objects.Instance.get_by_uuid(
+            context, instance.uuid, expected_attrs=[])
+    except exception.InstanceNotFound:
+        return None
 
 
 def _is_old(record):

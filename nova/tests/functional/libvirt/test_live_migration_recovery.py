@@ -23,8 +23,10 @@ from oslo_serialization import jsonutils
 from nova.compute import manager
 from nova.compute import rpcapi
 from nova import context as nova_context
+from nova import exception
 from nova import objects
 from nova.tests import fixtures as nova_fixtures
+from nova.tests.fixtures import cast_as_call
 from nova.tests.fixtures import host_dirs
 from nova.tests.fixtures import libvirt as fakelibvirt
 from nova.tests.functional.libvirt import test_live_migrate_rescued
@@ -486,6 +488,74 @@ class RollbackLostTest(FaultsTestBase):
         self._live_migrate('dest')
         self._wait_for_migration_status(self.server, ['completed'])
         self._assert_server('dest')
+
+
+class DelayedTest(FaultsTestBase):
+    """What a source has asked for arrives after a later migration."""
+
+    def _keep(self, name, raises=None):
+        """Keep the message of that name, instead of sending it.
+
+        :returns: list that gets a callable, which sends it and waits until it
+            is dealt with; and a fixture that does so
+        """
+        kept = []
+        send = getattr(rpcapi.ComputeAPI, name)
+
+        def keep(*args, **kwargs):
+            kept.append(functools.partial(send, *args, **kwargs))
+            if raises:
+                raise raises
+
+        return kept, fixtures.MonkeyPatch(
+            f'nova.compute.rpcapi.ComputeAPI.{name}', keep)
+
+    def _fail_and_keep_rollback(self):
+        kept, stub = self._keep('rollback_live_migration_at_destination')
+        self.outcome = fakelibvirt.VIR_DOMAIN_JOB_FAILED
+        with stub:
+            self._live_migrate('dest')
+            self._wait_for_migration_status(self.server, ['failed'])
+        self.outcome = None
+        self._end(self._domain('source'))
+        self.useFixture(cast_as_call.CastAsCallFixture(self))
+        roll_back, = kept
+        return roll_back
+
+    def test_rollback(self):
+        roll_back = self._fail_and_keep_rollback()
+        roll_back()
+        self._assert_all_on('source', 'dest')
+
+    def test_rollback_while_the_guest_moves_again(self):
+        roll_back = self._fail_and_keep_rollback()
+        self._hold_migration()
+        roll_back()
+        self.assertTrue(os.path.exists(self._dir('dest')))
+        self.assertEqual({'source', 'dest'}, self._bindings())
+        self._kill('source')
+        self._move_guest()
+        roll_back()
+        self._restart('source')
+        self.assertIsNotNone(self._domain('dest'))
+        self.assertLessEqual(self.DISKS, set(os.listdir(self._dir('dest'))))
+
+    def test_rollback_after_the_guest_has_arrived(self):
+        roll_back = self._fail_and_keep_rollback()
+        self._live_migrate('dest')
+        self._wait_for_migration_status(self.server, ['completed'])
+        roll_back()
+        self._assert_all_on('dest', 'source')
+
+    def test_preparation_after_the_source_has_given_up(self):
+        kept, stub = self._keep(
+            'pre_live_migration', raises=oslo_messaging.MessagingTimeout())
+        with stub:
+            self._live_migrate('dest')
+            self._wait_for_migration_status(self.server, ['failed'])
+        prepare, = kept
+        self.assertRaises(exception.MigrationPreCheckError, prepare)
+        self._assert_all_on('source', 'dest')
 
 
 class PostTest(FaultsTestBase):

@@ -257,6 +257,96 @@ class RecoveryTestCase(test.NoDBTestCase):
             instance_id=uuids.instance)
         self.assertFalse(self.may_begin(queued))
 
+    def at_destination(self, *migrations, here=power_state.NOSTATE,
+                       there=power_state.RUNNING):
+        """Make this host the destination of migrations."""
+        self.recovery._host = 'dest'
+        self.get_migrations.side_effect = lambda *args, **kwargs: (
+            objects.MigrationList(objects=list(migrations)))
+        if here == power_state.NOSTATE:
+            self.driver.get_info.side_effect = exception.InstanceNotFound(
+                instance_id=uuids.instance)
+        self.driver.get_info.return_value = hardware.InstanceInfo(state=here)
+        self.ask.return_value = there
+
+    def may_clear(self):
+        return self.recovery.may_clear(
+            self.context, self.instance,
+            objects.LibvirtLiveMigrateData(migration=self.migration))
+
+    def test_may_clear(self):
+        self.at_destination(self.migration)
+        self.assertTrue(self.may_clear())
+        self.ask.assert_not_called()
+
+    def test_may_clear_after_moves_elsewhere(self):
+        elsewhere = self.make_migration(2, 'running', dest='other')
+        queued = self.make_migration(3, 'queued')
+        self.at_destination(self.migration, elsewhere, queued)
+        self.assertTrue(self.may_clear())
+
+    def test_may_not_clear_what_another_move_brings(self):
+        for status in ('preparing', 'running', 'completed', 'error'):
+            self.at_destination(
+                self.make_migration(2, status), self.migration)
+            self.assertFalse(self.may_clear(), status)
+
+    def test_may_not_clear_what_has_moved_from_here(self):
+        back = self.make_migration(2, 'finished', dest='other')
+        back.source_compute = 'dest'
+        self.at_destination(self.migration, back)
+        self.assertFalse(self.may_clear())
+
+    def test_may_not_clear_nor_disconnect_what_is_here(self):
+        self.at_destination(self.migration)
+        self.instance.host = 'dest'
+        self.assertFalse(self.may_clear())
+        self.assertFalse(
+            self.recovery.may_disconnect(self.context, self.instance))
+
+    def test_may_not_clear_the_only_guest(self):
+        self.at_destination(self.migration, here=power_state.RUNNING,
+                            there=power_state.NOSTATE)
+        self.assertFalse(self.may_clear())
+        self.ask.return_value = power_state.RUNNING
+        self.assertTrue(self.may_clear())
+        self.ask.side_effect = exception.GuestStateUnknown(
+            uuid=uuids.instance, host='source', reason='x')
+        self.assertRaises(exception.GuestStateUnknown, self.may_clear)
+
+    def test_may_clear_what_is_deleted(self):
+        self.at_destination(here=power_state.RUNNING,
+                            there=power_state.NOSTATE)
+        self.get_instance.side_effect = exception.InstanceNotFound(
+            instance_id=uuids.instance)
+        self.assertTrue(self.may_clear())
+        self.assertTrue(
+            self.recovery.may_disconnect(self.context, self.instance))
+
+    def test_is_preparing(self):
+        preparing = self.make_migration(2, 'preparing')
+        self.at_destination(preparing, self.make_migration(1, 'error'))
+        self.recovery.check_is_preparing(self.context, self.instance)
+
+        for migrations in (
+                [], [self.make_migration(1, 'error')],
+                [preparing, self.make_migration(3, 'running')],
+                [self.make_migration(1, 'preparing', dest='other')]):
+            self.at_destination(*migrations)
+            self.assertRaises(
+                exception.MigrationPreCheckError,
+                self.recovery.check_is_preparing, self.context, self.instance)
+
+    def test_destination_does_as_ever_if_driver_cannot(self):
+        self.driver.capabilities = {}
+        self.at_destination()
+        self.instance.host = 'dest'
+        self.assertTrue(self.may_clear())
+        self.assertTrue(
+            self.recovery.may_disconnect(self.context, self.instance))
+        self.recovery.check_is_preparing(self.context, self.instance)
+        self.get_instance.assert_not_called()
+
     def test_volumes_are_given_back_without_cinder(self):
         bdm = objects.BlockDeviceMapping(
             self.context, id=1, source_type='volume',
