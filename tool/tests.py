@@ -73,14 +73,13 @@ def _stestr(layout, suite):
     """
     repo = git.Git(layout.tree)
     paths = touched_paths(repo)
-    # Of functional tests that Nova has, those that the series did not touch
-    # run for the modules that modules.toml names them for.
+    # Of tests that Nova has, those that the series did not touch run for the
+    # modules that they are named after, or that modules.toml names them for.
     had = set(repo.lines(
         'ls-tree', '-r', '--name-only', 'base', str(stestr.SUITES[suite])))
     names, without = choose.tests(layout.tree, paths, {
         path: touched.tests(repo, path, 'base')
-        for path in had.intersection(paths)
-        if suite == 'functional' and choose.suite_of(path)})
+        for path in had.intersection(paths) if choose.suite_of(path)})
     if without:
         raise Problem(
             f'No unit tests are known for {", ".join(without)}: name them in '

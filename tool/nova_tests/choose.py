@@ -79,8 +79,6 @@ def tests(tree, paths, narrowed=None):
             parts = (narrowed or {}).get(path, {''})
             found[suite] |= {
                 f'{module(path)}.{part}'.rstrip('.') for part in parts}
-        if is_module(path):
-            found['unit'] |= unit_by_name(tree, path)
         matching = [
             suites for pattern, suites in listed.items()
             if fnmatch.fnmatch(path, pattern)
@@ -89,9 +87,11 @@ def tests(tree, paths, narrowed=None):
             for suite, names in suites.items():
                 prefix = '.'.join(stestr.SUITES[suite].parts)
                 found[suite] |= {f'{prefix}.{name}' for name in names}
-        if is_module(path) and not unit_by_name(tree, path) and not any(
-            'unit' in suites for suites in matching
-        ):
+        if not is_module(path) or 'unit' in listed.get(path, ()):
+            continue
+        by_name = unit_by_name(tree, path)
+        found['unit'] |= by_name
+        if not by_name and not any('unit' in suites for suites in matching):
             without.append(path)
     return found, without
 

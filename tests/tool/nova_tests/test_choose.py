@@ -72,6 +72,17 @@ def test_the_list_adds_to_the_names(nova):
     )
 
 
+def test_the_list_can_stand_in_the_place_of_the_names(nova):
+    for path in ('nova/db/main/api.py', 'nova/tests/unit/db/main/test_api.py'):
+        (nova / path).parent.mkdir(parents=True, exist_ok=True)
+        (nova / path).touch()
+    assert choose.unit_by_name(nova, 'nova/db/main/api.py')
+    found, without = choose.tests(nova, ['nova/db/main/api.py'])
+    assert 'nova.tests.unit.db.main.test_api' not in found['unit']
+    assert 'nova.tests.unit.db.main.test_api.InstanceTestCase' in found['unit']
+    assert without == []
+
+
 def test_a_module_that_no_tests_stand_for_is_told(nova):
     _, without = choose.tests(nova, ['nova/nothing/like_it.py'])
     assert without == ['nova/nothing/like_it.py']
