@@ -608,9 +608,9 @@ class LiveMigrationRecovery(object):
         """
         if not self.is_supported:
             return
-        newest = self._find_newest(context, instance)
-        if (newest is None or newest.dest_compute != self._host or
-                newest.status != 'preparing'):
+        if not any(each.dest_compute == self._host and
+                   each.status == 'preparing'
+                   for each in self._find_moves(context, instance)):
             raise exception.MigrationPreCheckError(reason=_(
                 'No live migration of the server to this host is being '
                 'prepared any more.'))
@@ -652,8 +652,10 @@ class LiveMigrationRecovery(object):
             return True
         if not self.may_disconnect(context, instance):
             return False
-        newest = self._find_newest(context, instance)
-        if newest is None or newest.id != migrate_data.migration.id:
+        own_id = migrate_data.migration.id
+        if any(each.status in _IN_FLIGHT and each.id != own_id
+               if each.is_live_migration else each.id > own_id
+               for each in self._find_moves(context, instance)):
             LOG.warning('Not rolling back a live migration to this host, '
                         'because another move of the instance came after it',
                         instance=instance)
@@ -669,17 +671,15 @@ class LiveMigrationRecovery(object):
             return False
         return True
 
-    def _find_newest(self, context, instance):
-        """Find the newest move of an instance that has touched this host.
+    def _find_moves(self, context, instance):
+        """Find the moves of an instance that have touched this host.
 
-        :returns: Migration, or None
+        :returns: list of Migration
         """
-        return max(
-            (each for each in objects.MigrationList.get_by_filters(
-                context, {'instance_uuid': instance.uuid})
-             if self._host in (each.source_compute, each.dest_compute) and
-             each.status not in _WAITING),
-            key=lambda migration: migration.id, default=None)
+        return [each for each in objects.MigrationList.get_by_filters(
+                    context, {'instance_uuid': instance.uuid})
+                if self._host in (each.source_compute, each.dest_compute) and
+                each.status not in _WAITING]
 
     def clear_destination(self, context, instance, migrate_data):
         """Remove a directory that an instance has left on this destination.

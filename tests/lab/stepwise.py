@@ -91,6 +91,10 @@ class Stepwise(fixtures.Fixture):
         """Names of the killed hosts, and whether that has been noticed."""
         self.tasks = []
         """The tasks that have not ended. Those with a point are stopped."""
+        self.delayed = []
+        """The messages that are delivered when deliver() is called."""
+        self.delays = set()
+        """The points at which the next message is delayed."""
         self._moves = moves
         self._jobs = {}
         self._local = _Local()
@@ -284,11 +288,22 @@ class Stepwise(fixtures.Fixture):
         point = _POINTS.get(method)
         if self._at(point):
             return
-        self.tasks.append(_Task(
+        task = _Task(
             target.server or target.topic,
-            lambda: self._dispatch(target, *sent)))
+            lambda: self._dispatch(target, *sent))
+        if point in self.delays:
+            self.delays.remove(point)
+            self.delayed.append(task)
+        else:
+            self.tasks.append(task)
         if point:
             self._at(f'{point} done')
+
+    def deliver(self):
+        """Deliver what was delayed."""
+        self.tasks += self.delayed
+        self.delayed.clear()
+        self.run()
 
     def _spawn(self, executor_type, function, *args, **kwargs):
         if executor_type not in _TASKS:

@@ -37,6 +37,8 @@ _STEP = st.one_of(
                   ['finish', 'finish done', 'clear', 'clear done']),
               st.booleans()),
     st.tuples(st.just('arrive')),
+    st.tuples(st.just('delay')),
+    st.tuples(st.just('deliver')),
     st.tuples(st.just('reset state')),
     st.tuples(st.just('unrescue'), _POINT),
     st.tuples(st.just('delete'), _POINT))
@@ -117,6 +119,10 @@ class Server:
         elif verb == 'arrive':
             if nova.is_moving(self.id):
                 nova.arrive(self.id)
+        elif verb == 'delay':
+            nova.delays.add('clear')
+        elif verb == 'deliver':
+            nova.deliver()
         elif verb == 'reset state':
             nova.ask(self.id, {'os-resetState': {'state': 'active'}})
         elif verb == 'unrescue':
@@ -126,8 +132,12 @@ class Server:
             nova.ask(self.id, 'delete', *args)
 
     def settle(self):
-        """Start what is down, and recover until nothing changes."""
+        """Start what is down, and recover until nothing changes.
+
+        What was delayed comes after that, too.
+        """
         nova = self._nova
+        nova.delays.clear()
         for host in list(nova.dead):
             nova.start(host)
         while stopped := nova.stopped():
@@ -137,6 +147,7 @@ class Server:
             for host in _HOSTS:
                 nova.recover(host, late=True)
                 nova.clean(host)
+            nova.deliver()
 
     def _find(self):
         """What there is of it, and where."""
@@ -202,6 +213,9 @@ class Server:
     ('migrate', 'begin'), ('recover', 'node1', True, None, False),
     ('migrate', None), ('go on', 0, False, None)])
 @hypothesis.example('ACTIVE', [('migrate', 'move'), ('arrive',)])
+@hypothesis.example('ACTIVE', [
+    ('delay',), ('migrate', 'move'), ('go on', 0, True, None),
+    ('migrate', 'finish'), ('deliver',)])
 @hypothesis.example('PAUSED', [('migrate', 'prepare done'), ('delete', None)])
 @hypothesis.example('ACTIVE', [('migrate', 'finish'), ('delete', None)])
 @hypothesis.given(

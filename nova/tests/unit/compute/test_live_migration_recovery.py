@@ -279,23 +279,33 @@ class RecoveryTestCase(test.NoDBTestCase):
         self.assertTrue(self.may_clear())
         self.ask.assert_not_called()
 
-    def test_may_clear_after_moves_elsewhere(self):
-        elsewhere = self.make_migration(2, 'running', dest='other')
-        queued = self.make_migration(3, 'queued')
-        self.at_destination(self.migration, elsewhere, queued)
+    def make_resize(self, id, status):
+        """Make a resize from this host to another."""
+        migration = self.make_migration(id, status, dest='other')
+        migration.source_compute = 'dest'
+        migration.migration_type = 'resize'
+        return migration
+
+    def test_may_clear_after_moves_that_are_over(self):
+        self.at_destination(
+            self.migration,
+            self.make_migration(2, 'running', dest='other'),
+            self.make_migration(3, 'queued'),
+            self.make_migration(4, 'error'),
+            self.make_resize(0, 'confirmed'))
         self.assertTrue(self.may_clear())
 
     def test_may_not_clear_what_another_move_brings(self):
-        for status in ('preparing', 'running', 'completed', 'error'):
+        for status in ('preparing', 'running', 'post-migrating'):
             self.at_destination(
                 self.make_migration(2, status), self.migration)
             self.assertFalse(self.may_clear(), status)
 
-    def test_may_not_clear_what_has_moved_from_here(self):
-        back = self.make_migration(2, 'finished', dest='other')
-        back.source_compute = 'dest'
-        self.at_destination(self.migration, back)
-        self.assertFalse(self.may_clear())
+    def test_may_not_clear_what_a_resize_has_left_here(self):
+        for status in ('finished', 'error'):
+            self.at_destination(
+                self.migration, self.make_resize(2, status))
+            self.assertFalse(self.may_clear(), status)
 
     def test_may_not_clear_nor_disconnect_what_is_here(self):
         self.at_destination(self.migration)
@@ -330,7 +340,6 @@ class RecoveryTestCase(test.NoDBTestCase):
 
         for migrations in (
                 [], [self.make_migration(1, 'error')],
-                [preparing, self.make_migration(3, 'running')],
                 [self.make_migration(1, 'preparing', dest='other')]):
             self.at_destination(*migrations)
             self.assertRaises(
