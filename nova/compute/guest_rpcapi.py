@@ -16,6 +16,7 @@ It has a namespace, and so a version, of its own: a host either has it or does
 not, whatever the version of its compute RPC API is.
 """
 
+from oslo_log import log as logging
 import oslo_messaging as messaging
 from oslo_utils import uuidutils
 
@@ -26,6 +27,8 @@ from nova import exception
 from nova import objects
 from nova import rpc
 
+LOG = logging.getLogger(__name__)
+
 _NAMESPACE = 'guest'
 
 
@@ -35,12 +38,13 @@ class GuestAPI(object):
     API version history:
 
         1.0 - Initial version.
-        1.1 - Add refresh_owner().
+        1.1 - Add stop_pre_live_migration().
+        1.2 - Add refresh_owner().
     """
 
     def __init__(self):
         self.router = rpc.ClientRouter(rpc.get_client(messaging.Target(
-            topic=rpcapi.RPC_TOPIC, namespace=_NAMESPACE, version='1.1')))
+            topic=rpcapi.RPC_TOPIC, namespace=_NAMESPACE, version='1.2')))
 
     def get_power_state(self, context, host, instance_uuid):
         """Ask a host for the state of a guest.
@@ -76,14 +80,35 @@ class GuestAPI(object):
         :param instance: nova.objects.instance.Instance
         """
         self.router.client(context).prepare(
-            server=instance.host, version='1.1').cast(
+            server=instance.host, version='1.2').cast(
                 context, 'refresh_owner', instance_uuid=instance.uuid)
+
+    def stop_pre_live_migration(self, context, migration):
+        """Ask the destination of a live migration to stop preparing for it.
+
+        Does not wait for it. A destination that does not get the request, or
+        is too old for it, prepares to the end, which costs time only.
+
+        :param context: nova.context.RequestContext
+        :param migration: nova.objects.migration.Migration
+        """
+        try:
+            self.router.client(context).prepare(
+                server=migration.dest_compute, version='1.1').cast(
+                    context, 'stop_pre_live_migration',
+                    migration_uuid=migration.uuid)
+        except Exception as e:
+            LOG.warning('The destination %(host)s goes on preparing for the '
+                        'live migration %(migration)s: %(error)s',
+                        {'host': migration.dest_compute,
+                         'migration': migration.uuid, 'error': e},
+                        instance_uuid=migration.instance_uuid)
 
 
 class GuestRPCAPI(object):
     """Server side of the guest RPC API."""
 
-    target = messaging.Target(namespace=_NAMESPACE, version='1.1')
+    target = messaging.Target(namespace=_NAMESPACE, version='1.2')
 
     def __init__(self, host, driver):
         """Initialize the endpoint.
@@ -107,6 +132,18 @@ class GuestRPCAPI(object):
             expected_attrs=['flavor', 'info_cache', 'system_metadata'])
         if instance.host == self._host:
             owner.refresh_if_marked(context, instance, self._driver)
+
+    @messaging.expected_exceptions(
+        exception.InvalidUUID, exception.MigrationNotFound)
+    def stop_pre_live_migration(self, context, migration_uuid):
+        if not uuidutils.is_uuid_like(migration_uuid):
+            raise exception.InvalidUUID(uuid=migration_uuid)
+        migration = objects.Migration.get_by_uuid(context, migration_uuid)
+        # It is queued if its source is about to begin.
+        if (migration.is_live_migration and
+                migration.dest_compute == self._host and
+                migration.status in ('queued', 'preparing')):
+            self._driver.stop_pre_live_migration(migration)
 
 
 def find_power_state(driver, instance):

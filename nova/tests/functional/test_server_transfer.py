@@ -22,10 +22,12 @@ from oslo_utils.fixture import uuidsentinel as uuids
 from oslo_utils import uuidutils
 import sqlalchemy as sa
 
+from nova.api.metadata import base as metadata
 from nova.compute import task_states
 from nova.compute import transfer
 from nova import context as nova_context
 from nova.db.main import api as db
+from nova import exception
 from nova.limit import local as local_limit
 from nova import objects
 from nova.scheduler.client import report
@@ -283,6 +285,101 @@ class TestTransfer(TransferTestCase):
                     'select count(*) from console_auth_tokens')).scalar())
 
 
+class TestAfterwards(TransferTestCase):
+    """What a server is to its projects after a transfer."""
+
+    def test_listed_from_the_cells_of_the_project(self):
+        self.flags(instance_list_per_project_cells=True, group='api')
+        # Without a server in another cell, a listing asks all cells.
+        other = self._wait_for_state_change(self.admin_api.post_server(
+            {'server': self._build_server(networks='none', host='host2')}),
+            'ACTIVE')
+        self._transfer(other)
+        server = self._server(
+            api=self.admin_api, availability_zone='nova:host1')
+        self.assertEqual(1, len(self.tenant.get_servers(detail=False)))
+
+        self._transfer(server)
+
+        self.assertEqual(
+            {server['id'], other['id']},
+            {each['id'] for each in self.tenant.get_servers(detail=False)})
+
+    def test_former_project_is_refused(self):
+        server = self._server()
+        url = '/servers/%s' % server['id']
+        self.pool.api_put(
+            url + '/tags/seen', {}, check_response_status=[201])
+        self._transfer(server)
+
+        for path, status in (
+                ('', 404), ('/os-volume_attachments', 404),
+                ('/os-interface', 404), ('/os-instance-actions', 404),
+                ('/metadata', 404), ('/tags', 403), ('/shares', 403)):
+            self.assertEqual(status, self.pool.api_get(
+                url + path, check_response_status=[403, 404]).status, path)
+            self.tenant.api_get(url + path)
+        for method in (self.pool.api_put, self.tenant.api_put):
+            method(url + '/tags/mine', {}, check_response_status=[
+                403 if method == self.pool.api_put else 201])
+        self.assertEqual(
+            ['mine', 'seen'],
+            sorted(self.tenant.api_get(url + '/tags').body['tags']))
+
+    def test_moves_keep_the_owner(self):
+        server = self._server(
+            api=self.admin_api, availability_zone='nova:host1')
+        self._start_compute('host3', cell_name='cell1')
+        self._transfer(server, user_id='bob')
+        self.api = self.admin_api
+
+        self._migrate_server(server)
+        self._assert_owner(server, TENANT, 'bob')
+        self._confirm_resize(server)
+        self._assert_owner(server, TENANT, 'bob')
+        self._live_migrate(server)
+        self._assert_owner(server, TENANT, 'bob')
+
+    def test_evacuation_keeps_the_owner(self):
+        server = self._server(
+            api=self.admin_api, availability_zone='nova:host1')
+        self._start_compute('host3', cell_name='cell1')
+        self._transfer(server, user_id='bob')
+        self.api = self.admin_api
+
+        self.computes['host1'].stop()
+        self.api.put_service_force_down(
+            self.computes['host1'].service_ref.uuid, True)
+        self._evacuate_server(server)
+        self._assert_owner(server, TENANT, 'bob')
+
+    def test_unshelving_keeps_the_owner(self):
+        server = self._server()
+        self._transfer(server, user_id='bob')
+        self.api = self.tenant
+        self._shelve_server(server)
+        self._unshelve_server(server)
+        self._assert_owner(server, TENANT, 'bob')
+
+    def test_key_is_not_handed_out(self):
+        self.pool.post_keypair({'keypair': {
+            'name': 'key', 'type': 'ssh',
+            'public_key': fake_crypto.get_ssh_public_key()}})
+        server = self._server(key_name='key')
+        self.api = self.tenant
+        self._transfer(server, user_id='bob')
+
+        def keys():
+            return metadata.get_metadata_by_instance_id(
+                server['id'], '192.0.2.1').get_ec2_metadata(
+                    'latest')['meta-data'].get('public-keys')
+
+        self.assertIsNone(keys())
+        self._rebuild_server(server, server['image']['id'])
+        self.assertIsNone(keys())
+        self.assertIsNone(self.api.get_server(server['id'])['key_name'])
+
+
 class TestRules(TransferTestCase):
 
     def test_repeated(self):
@@ -521,6 +618,13 @@ class TestRefusals(TransferTestCase):
                 {resource: -1}, project_id=TENANT)
         self.assertEqual(200, self._transfer(server)[0])
 
+    def test_quota_of_the_user(self):
+        server = self._server()
+        self.admin_api.update_quota(
+            {'instances': 0}, project_id=TENANT, user_id='bob')
+        self._assert_refused(403, server, 'instances', user_id='bob')
+        self.assertEqual(200, self._transfer(server, user_id='alice')[0])
+
     def test_quota_from_placement(self):
         self.flags(count_usage_from_placement=True, group='quota')
         self.test_quota()
@@ -712,6 +816,45 @@ class TestDeath(TransferTestCase):
             self.assertIn('port %s' % uuids.port, message)
             self._assert_owner(server, POOL, 'alice')
             self.neutron._ports.pop(uuids.port)
+
+    def _test_undo(self, settles):
+        """Stop a transfer that a rival's attach causes to be undone."""
+        server = self._server()
+        logging.disable(logging.ERROR)
+        self.addCleanup(logging.disable, logging.NOTSET)
+        admin = nova_context.get_admin_context()
+        number, ended = 0, False
+        while not ended:
+            number += 1
+            self._steal(lambda: self._add_port(server))
+            stopped = self._stop_at(number, _Died())
+            request = {'project_id': TENANT, 'user_id': 'bob',
+                       'transfer_id': uuidutils.generate_uuid()}
+            self.assertRaises(
+                (_Died, exception.TransferRefused), transfer.transfer,
+                admin, self._instance(server), **request)
+            ended = not stopped()
+            mock.patch.stopall()
+            attached = uuids.port in self.neutron._ports
+            if settles:
+                request = {'project_id': self._instance(server).project_id}
+            refused = attached and request['project_id'] == TENANT
+            status, message = self._transfer(server, **request)
+            self.assertEqual(409 if refused else 200, status, number)
+            owner = self._instance(server)
+            self.assertEqual(
+                POOL if attached or settles else TENANT, owner.project_id,
+                number)
+            self._assert_owner(server, owner.project_id, owner.user_id)
+            self.neutron._ports.pop(uuids.port, None)
+            self._transfer(server, project_id=POOL, user_id='alice')
+        self.assertGreater(number, 20)
+
+    def test_same_call_after_it_was_being_undone(self):
+        self._test_undo(settles=False)
+
+    def test_administrator_settles_what_was_being_undone(self):
+        self._test_undo(settles=True)
 
     def test_same_call_completes(self):
         self.assertGreater(self._test(_Died(), False), 15)

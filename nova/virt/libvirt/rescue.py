@@ -353,6 +353,9 @@ def check_received(instance, disk_info, migrate_data):
     path = libvirt_utils.get_instance_path(instance, relative=True)
     if migrate_data.instance_relative_path != path:
         _refuse(migrate_data.instance_relative_path)
+    if ('migration' in migrate_data and
+            migrate_data.migration.instance_uuid != instance.uuid):
+        _refuse(migrate_data.migration.instance_uuid)
     if (instance.host.startswith('-') or
             not libvirt_utils.is_valid_hostname(instance.host)):
         _refuse(instance.host)
@@ -400,6 +403,7 @@ def fetch(drvr, context, instance, instance_dir, disk_info, migrate_data):
     :param migrate_data: LibvirtLiveMigrateData; check_received has passed it
     :raises nova.exception.MigrationPreCheckError: if there is no room for it
         here
+    :raises nova.exception.PreLiveMigrationStopped: if the copy was stopped
     :raises oslo_concurrency.processutils.ProcessExecutionError: if a file
         cannot be copied from the source
     """
@@ -408,8 +412,28 @@ def fetch(drvr, context, instance, instance_dir, disk_info, migrate_data):
     with tempfile.TemporaryDirectory(
             dir=instance_dir, prefix='rescue-', suffix='.part',
             ignore_cleanup_errors=True) as part_dir:
-        copier = _Copier(drvr, instance, part_dir)
-        _fetch(copier, context, instance_dir, disk_info, migrate_data)
+        migration = (
+            migrate_data.migration if 'migration' in migrate_data else None)
+        with drvr.copy_tracker.track(
+                migration, part_dir,
+                _bytes_to_copy(disk_info, migrate_data)) as copy:
+            copier = _Copier(drvr, instance, part_dir, copy)
+            _fetch(copier, context, instance_dir, disk_info, migrate_data)
+
+
+def _bytes_to_copy(disk_info, migrate_data):
+    """How much is copied, unless the image service lacks an image (int)."""
+    return sum(migrate_data.rescue_files.values()) + sum(
+        info.get('backing_size', 0) for info in disk_info
+        if _is_formatted_by_nova(info['backing_file']))
+
+
+def _is_formatted_by_nova(backing_file):
+    """Whether a backing file is of an ephemeral or swap disk, not an image.
+
+    :param backing_file: its name in the image cache, '' for none
+    """
+    return backing_file.startswith(('ephemeral', 'swap'))
 
 
 def _fetch(copier, context, instance_dir, disk_info, migrate_data):
@@ -430,7 +454,7 @@ def _fetch(copier, context, instance_dir, disk_info, migrate_data):
         path = os.path.join(instance_dir, name)
         if name in image_ids:
             _cache_backing_file(copier, context, path, info, image_ids[name])
-        elif info['backing_file'].startswith(('ephemeral', 'swap')):
+        elif _is_formatted_by_nova(info['backing_file']):
             _flatten(copier, path, info)
 
 
@@ -448,7 +472,7 @@ def _check_room(drvr, instance_dir, disk_info, migrate_data):
         backing_file = info['backing_file']
         if os.path.basename(info['path']) not in migrate_data.rescue_files:
             needed += info['disk_size']
-        if backing_file.startswith(('ephemeral', 'swap')):
+        if _is_formatted_by_nova(backing_file):
             # Copied, and then merged into the disk.
             needed += 2 * info.get('backing_size', 0)
         elif backing_file and not os.path.exists(os.path.join(
@@ -512,6 +536,7 @@ def _cache_backing_file(copier, context, path, info, image_id):
     cache_name = info['backing_file']
 
     def fetch_image(target, **kwargs):
+        copier.tracked.check_not_stopped()
         try:
             if image_id is None or (
                     imagecache.get_cache_fname(image_id) != cache_name):
@@ -531,6 +556,7 @@ def _cache_backing_file(copier, context, path, info, image_id):
                 '%(host)s: %(error)s',
                 {'image': image_id, 'host': instance.host, 'error': e},
                 instance=instance)
+            copier.tracked.progress.add(info.get('backing_size', 0))
             copier.copy(target, target)
 
     copier.drvr.image_backend.by_name(instance, path).cache(
@@ -543,32 +569,31 @@ class _Copier:
 
     :ivar drvr: the LibvirtDriver
     :ivar instance: the Instance
+    :ivar tracked: the nova.virt.libvirt.copytracker.Copy of all the files
     """
 
-    def __init__(self, drvr, instance, part_dir):
+    def __init__(self, drvr, instance, part_dir, tracked):
         """Copy by way of a directory.
 
         :param part_dir: where files are until they are complete (str)
         """
         self.drvr = drvr
         self.instance = instance
+        self.tracked = tracked
         self._part_dir = part_dir
 
     def copy(self, src, dest, compression=True):
         """Copy a file from the source, whole or not at all.
 
         The process that copies is killed when the instance directory is
-        removed on this host.
+        removed on this host, and when the copy is stopped.
         """
-        tracker = self.drvr.job_tracker
+        self.tracked.check_not_stopped()
         part = os.path.join(self._part_dir, os.path.basename(dest))
         try:
             libvirt_utils.copy_image(
                 src=src, dest=part, host=self.instance.host, receive=True,
-                on_execute=lambda process: tracker.add_job(
-                    self.instance, process.pid),
-                on_completion=lambda process: tracker.remove_job(
-                    self.instance, process.pid),
+                on_execute=self._on_execute, on_completion=self._on_completion,
                 compression=compression)
             # The source deletes its own when the guest has moved.
             with open(part, 'rb') as copied:
@@ -576,7 +601,16 @@ class _Copier:
             os.rename(part, dest)
         finally:
             fileutils.delete_if_exists(part)
+        size = os.path.getsize(dest)
+        self.tracked.progress.complete(size)
         LOG.info('Copied %(bytes)d bytes from %(host)s to %(path)s',
-                 {'bytes': os.path.getsize(dest),
-                  'host': self.instance.host, 'path': dest},
+                 {'bytes': size, 'host': self.instance.host, 'path': dest},
                  instance=self.instance)
+
+    def _on_execute(self, process):
+        self.drvr.job_tracker.add_job(self.instance, process.pid)
+        self.tracked.on_execute(process)
+
+    def _on_completion(self, process):
+        self.tracked.on_completion(process)
+        self.drvr.job_tracker.remove_job(self.instance, process.pid)

@@ -13,6 +13,7 @@
 import errno
 import io
 import os
+import threading
 from unittest import mock
 
 from cursive import exception as cursive_exc
@@ -564,6 +565,133 @@ class FailureTest(RescuedStorageTestBase):
             self._assert_nothing_happened()
         self._unrescue_server(self.server)
         self.assertEqual(self.before, self._devices('source'))
+
+
+class CopyTest(RescuedStorageTestBase):
+    """An operator follows the copy of the files, and aborts it."""
+
+    def setUp(self):
+        super().setUp()
+        self.flags(live_migration_monitor_interval=1, group='libvirt')
+        self.copying = threading.Event()
+        self.go_on_copying = threading.Event()
+        self._start_hosts_with('qcow2')
+        self._create_full_server()
+        self._rescue(uuids.legacy)
+        self.notifier.reset()
+
+    def _hold_copy(self):
+        """Start a migration, the copy of which does not get on.
+
+        The first file is on the destination, and a part of the second.
+        """
+        def before_copy(path, dest):
+            if not self.storage.copied:
+                return
+            with open(dest, 'wb') as f:
+                f.write(b'a part')
+            self.part_dir = os.path.dirname(dest)
+            self.copying.set()
+            for _ in range(600):
+                if (self.storage.killed.is_set() or
+                        self.go_on_copying.wait(0.1)):
+                    break
+
+        self.addCleanup(self.go_on_copying.set)
+        self.storage.before_copy = before_copy
+        self._live_migrate()
+        self.assertTrue(self.copying.wait(60))
+        migration = self._wait_for_migration_status(
+            self.server, ['preparing'])
+        self.path = '/servers/%s/migrations/%s' % (
+            self.server['id'], migration['id'])
+
+    def _wait_for_progress(self, processed):
+        """Wait until the API shows what is copied, and return the total."""
+        def get():
+            migration = self.api.api_get(self.path).body['migration']
+            self.assertEqual('preparing', migration['status'])
+            self.assertEqual(processed, migration['disk_processed_bytes'])
+            return migration
+
+        migration = self._wait_for_assert(get)
+        self.assertEqual(
+            migration['disk_total_bytes'] - processed,
+            migration['disk_remaining_bytes'])
+        return migration['disk_total_bytes']
+
+    def _sizes(self, *names):
+        return {
+            name: os.path.getsize(self.host_dirs.path('source', *names, name))
+            for name in self.storage.files('source', *names)}
+
+    def test_progress(self):
+        sizes = self._sizes(self.server['id']) | self._sizes('_base')
+        self._hold_copy()
+        first, = self.storage.copied
+        total = self._wait_for_progress(sizes[first] + len(b'a part'))
+
+        self.go_on_copying.set()
+        self._wait_for_migration_status(self.server, ['completed'])
+        self.assertEqual(
+            sum(sizes[name] for name in self.storage.copied), total)
+        self._assert_server('dest')
+        self.assertEqual(self.contents, self._contents('dest'))
+
+    def _abort(self):
+        self.api.api_delete(self.path)
+        self.notifier.wait_for_versioned_notifications(
+            'instance.live_migration_abort.end')
+
+    def _assert_aborted(self):
+        self._wait_for_migration_status(self.server, ['cancelled'])
+        self._assert_server('source')
+        self.assertEqual(self.rescued, self._devices('source'))
+        self.assertEqual(self.contents, self._contents('source'))
+        self._wait_for_assert(lambda: self.assertEqual(
+            set(), self.storage.files('dest') - {'_base', 'locks'}))
+        # One that the abort was taken note of, one that all is rolled back.
+        self.notifier.wait_for_versioned_notifications(
+            'instance.live_migration_abort.end', n_events=2)
+        self.assertEqual([], [
+            notification['event_type'] for notification
+            in self.notifier.versioned_notifications
+            if notification['priority'] == 'ERROR'])
+        self.assertEqual([], list(
+            objects.InstanceFaultList.get_by_instance_uuids(
+                nova_context.get_admin_context(), [self.server['id']])))
+        actions = self.api.get_instance_actions(self.server['id'])
+        self.assertEqual([None] * len(actions),
+                         [action['message'] for action in actions])
+
+    def test_abort(self):
+        self._hold_copy()
+        self._abort()
+        self._assert_aborted()
+        self.assertTrue(self.storage.killed.is_set())
+        self.assertEqual(1, len(self.storage.copied))
+        self.assertFalse(os.path.exists(self.part_dir))
+        tracker = self.dest.driver.copy_tracker
+        self.assertEqual(({}, {}), (tracker._copies, tracker._stopped_early))
+
+        # What was stopped is that migration, not the next one.
+        self.storage.killed.clear()
+        self.storage.before_copy = lambda path, dest: None
+        self._live_migrate_and_check()
+        self._unrescue_and_check()
+
+    def test_abort_that_the_destination_does_not_know(self):
+        """It copies to the end, and all of it is removed again."""
+        with mock.patch.object(
+                self.src.manager.guest_api, 'stop_pre_live_migration',
+                autospec=True) as stop:
+            self._hold_copy()
+            self._abort()
+            stop.assert_called_once()
+        self.go_on_copying.set()
+        self._assert_aborted()
+        self.assertFalse(self.storage.killed.is_set())
+        self.assertLess(1, len(self.storage.copied))
 
 
 class RefusedTest(RescuedStorageTestBase):

@@ -12,6 +12,7 @@
 
 from unittest import mock
 
+import ddt
 import oslo_messaging as messaging
 from oslo_messaging.rpc import dispatcher
 from oslo_utils.fixture import uuidsentinel as uuids
@@ -26,6 +27,7 @@ from nova.virt import driver
 from nova.virt import hardware
 
 
+@ddt.ddt
 class GuestRPCAPITestCase(test.NoDBTestCase):
     """The answers of a host."""
 
@@ -85,6 +87,53 @@ class GuestRPCAPITestCase(test.NoDBTestCase):
         self.endpoint.refresh_owner(self.context, uuids.instance)
         mock_refresh.assert_not_called()
 
+    def _stop_pre_live_migration(self, **kwargs):
+        migration = objects.Migration(**dict({
+            'uuid': uuids.migration, 'instance_uuid': uuids.instance,
+            'migration_type': 'live-migration', 'status': 'preparing',
+            'source_compute': 'source', 'dest_compute': 'host'}, **kwargs))
+        with mock.patch.object(
+                objects.Migration, 'get_by_uuid', autospec=True,
+                return_value=migration) as mock_get:
+            self.endpoint.stop_pre_live_migration(
+                self.context, uuids.migration)
+        mock_get.assert_called_once_with(self.context, uuids.migration)
+        return migration
+
+    @ddt.data('queued', 'preparing')
+    def test_stop_pre_live_migration(self, status):
+        migration = self._stop_pre_live_migration(status=status)
+        self.driver.stop_pre_live_migration.assert_called_once_with(migration)
+
+    @ddt.data({'dest_compute': 'other'}, {'status': 'running'},
+              {'status': 'cancelled'}, {'migration_type': 'resize'})
+    def test_stop_pre_live_migration_that_is_not_under_way_here(self, wrong):
+        self._stop_pre_live_migration(**wrong)
+        self.driver.stop_pre_live_migration.assert_not_called()
+
+    @mock.patch('nova.objects.Migration.get_by_uuid', autospec=True)
+    def test_stop_pre_live_migration_without_a_record(self, mock_get):
+        mock_get.side_effect = exception.MigrationNotFound(
+            migration_id=uuids.migration)
+        exc = self.assertRaises(
+            messaging.ExpectedException, self.endpoint.stop_pre_live_migration,
+            self.context, uuids.migration)
+        self.assertIs(exception.MigrationNotFound, exc.exc_info[0])
+        self.driver.stop_pre_live_migration.assert_not_called()
+
+    @mock.patch('nova.objects.Migration.get_by_uuid', autospec=True)
+    def test_stop_pre_live_migration_not_a_uuid(self, mock_get):
+        for value in ('../x', None, {'uuid': uuids.migration}):
+            exc = self.assertRaises(
+                messaging.ExpectedException,
+                self.endpoint.stop_pre_live_migration, self.context, value)
+            self.assertIs(exception.InvalidUUID, exc.exc_info[0])
+        mock_get.assert_not_called()
+
+    def test_driver_with_nothing_to_stop(self):
+        self.assertIsNone(driver.ComputeDriver.stop_pre_live_migration(
+            self.driver, objects.Migration()))
+
 
 class GuestAPITestCase(test.NoDBTestCase):
     """What the caller makes of the answer, or of none."""
@@ -142,9 +191,26 @@ class GuestAPITestCase(test.NoDBTestCase):
         instance = objects.Instance(uuid=uuids.instance, host='host')
         self.api.refresh_owner(self.context, instance)
         self.client.prepare.assert_called_once_with(
-            server='host', version='1.1')
+            server='host', version='1.2')
         self.client.prepare.return_value.cast.assert_called_once_with(
             self.context, 'refresh_owner', instance_uuid=uuids.instance)
+
+    def test_stop_pre_live_migration(self):
+        self.api.stop_pre_live_migration(self.context, objects.Migration(
+            uuid=uuids.migration, instance_uuid=uuids.instance,
+            dest_compute='dest'))
+        self.client.prepare.assert_called_once_with(
+            server='dest', version='1.1')
+        self.client.prepare.return_value.cast.assert_called_once_with(
+            self.context, 'stop_pre_live_migration',
+            migration_uuid=uuids.migration)
+
+    def test_stop_pre_live_migration_without_a_message_queue(self):
+        self.client.prepare.return_value.cast.side_effect = (
+            messaging.MessageDeliveryFailure)
+        self.api.stop_pre_live_migration(self.context, objects.Migration(
+            uuid=uuids.migration, instance_uuid=uuids.instance,
+            dest_compute='dest'))
 
     @mock.patch('oslo_messaging.get_rpc_client', autospec=True)
     def test_cell_of_the_host(self, mock_client):
@@ -155,4 +221,4 @@ class GuestAPITestCase(test.NoDBTestCase):
             self.context, objects.Instance(uuid=uuids.instance, host='host'))
         self.assertIs(mock.sentinel.cell, mock_client.call_args.args[0])
         mock_client.return_value.prepare.assert_called_once_with(
-            server='host', version='1.1')
+            server='host', version='1.2')

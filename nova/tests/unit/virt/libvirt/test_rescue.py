@@ -12,6 +12,7 @@
 
 import os
 import shutil
+import signal
 from unittest import mock
 
 from cursive import exception as cursive_exc
@@ -550,6 +551,9 @@ class PreLiveMigrationTest(RescueTestBase):
         self.compressed = {}
         self.useFixture(fixtures.MockPatch(
             'nova.virt.libvirt.utils.copy_image', self._copy_image))
+        self.shown = []
+        self.stub_out('nova.objects.Migration.save',
+                      lambda migration: self.shown.append(migration))
         self.images = {uuids.server_image: 'the image of the server',
                        uuids.rescue_image: 'the rescue image'}
         self.useFixture(fixtures.MockPatch(
@@ -562,15 +566,19 @@ class PreLiveMigrationTest(RescueTestBase):
         """Copy from the source, whose files stand under another path."""
         self.assertEqual(('source', True), (host, receive))
         self.compressed[os.path.basename(src)] = compression
-        process = mock.Mock(spec_set=['pid'], pid=1234)
+        process = mock.Mock(spec_set=['pid', 'kill'], pid=1234)
         on_execute(process)
         self.copied_by.append(
             {uuid: list(pids) for uuid, pids
              in self.drvr.job_tracker.jobs.items()})
-        on_completion(process)
         src = src.replace(self.instances_path, self.source_path)
-        if self.copy_hook:
-            self.copy_hook(src)
+        try:
+            if self.copy_hook:
+                self.copy_hook(src)
+        finally:
+            on_completion(process)
+        if process.kill.called:
+            raise processutils.ProcessExecutionError(exit_code=-9)
         if self.copy_fails and src.endswith(self.copy_fails):
             self._write(dest, 'broken off')
             raise processutils.ProcessExecutionError('scp')
@@ -640,6 +648,126 @@ class PreLiveMigrationTest(RescueTestBase):
             FileNotFoundError, self._pre_live_migration,
             self._legacy_rescue())
         self.assertEqual([], os.listdir(self.instance_dir))
+
+    def _migrate_data_of(self, migration_uuid, guest):
+        migration = objects.Migration(
+            self.context, id=1, uuid=migration_uuid,
+            instance_uuid=uuids.server, status='preparing')
+        migrate_data = self._migrate_data(migration=migration)
+        rescue.check_source(
+            self.instance, guest, self.block_device_info, migrate_data)
+        return migrate_data
+
+    def test_progress(self):
+        guest = self._legacy_rescue()
+        migrate_data = self._migrate_data_of(uuids.migration, guest)
+        self._pre_live_migration(guest, migrate_data=migrate_data)
+        shown = self.shown[-1]
+        copied = sum(len(name) for name in (
+            'disk.eph0', 'disk.swap', 'disk.config', 'disk.config.rescue',
+            'kernel.rescue'))
+        self.assertEqual(
+            (copied, copied, 0), (shown.disk_total, shown.disk_processed,
+                                  shown.disk_remaining))
+        self.assertEqual(uuids.migration, shown.uuid)
+
+    def test_progress_with_backing_files(self):
+        """Images count only if they come from the source."""
+        del self.images[uuids.rescue_image]
+        info = self._qcow2_disk_info(uuids.rescue_image)
+        rescue.add_backing_sizes(self.drvr, info)
+        migrate_data = self._migrate_data_of(
+            uuids.migration, self._legacy_rescue('qcow2'))
+        migrate_data.rescue_files = {}
+        self.instance.system_metadata[
+            rescue.RESCUE_IMAGE_ID] = uuids.rescue_image
+        self._pre_live_migration(None, info, migrate_data)
+        shown = self.shown[-1]
+        self.assertEqual(len('at the source'), shown.disk_total)
+        self.assertEqual(0, shown.disk_remaining)
+
+    def test_stopped_in_the_midst_of_a_copy(self):
+        def stop(src):
+            if src.endswith('disk.eph0'):
+                self._write(src, 'a part of it')
+                self.drvr.stop_pre_live_migration(migrate_data.migration)
+
+        self.copy_hook = stop
+        guest = self._legacy_rescue()
+        migrate_data = self._migrate_data_of(uuids.migration, guest)
+        self.assertRaises(
+            exception.PreLiveMigrationStopped, self._pre_live_migration,
+            guest, migrate_data=migrate_data)
+        self.assertNotIn('disk.swap', self.compressed)
+        self.assertEqual(
+            ['disk.config', 'disk.config.rescue', 'disk.info'],
+            sorted(os.listdir(self.instance_dir)))
+        self.assertNotIn(uuids.server, self.drvr.job_tracker.jobs)
+
+    def test_stopped_before_the_first_file(self):
+        guest = self._legacy_rescue()
+        migrate_data = self._migrate_data_of(uuids.migration, guest)
+        self.drvr.stop_pre_live_migration(migrate_data.migration)
+        self.assertRaises(
+            exception.PreLiveMigrationStopped, self._pre_live_migration,
+            guest, migrate_data=migrate_data)
+        self.assertEqual({}, self.compressed)
+        self.assertEqual(['disk.info'], os.listdir(self.instance_dir))
+
+    def test_stopped_before_an_image_is_fetched(self):
+        """Nor is that of the other disk."""
+        def fetch_image(context, target, image_id, trusted_certs=None):
+            fetched.append(image_id)
+            self._write(target, 'the image')
+            self.drvr.stop_pre_live_migration(migrate_data.migration)
+
+        fetched = []
+        info = self._qcow2_disk_info(uuids.rescue_image)
+        migrate_data = self._migrate_data_of(
+            uuids.migration, self._legacy_rescue('qcow2'))
+        self.instance.system_metadata[
+            rescue.RESCUE_IMAGE_ID] = uuids.rescue_image
+        with mock.patch('nova.virt.libvirt.utils.fetch_image', fetch_image):
+            self.assertRaises(
+                exception.PreLiveMigrationStopped, self._pre_live_migration,
+                None, info, migrate_data)
+        self.assertEqual([uuids.server_image], fetched)
+
+    def test_retry_of_a_copy_that_timed_out_is_not_stopped(self):
+        """The source had given it up, and its stop comes late."""
+        guest = self._legacy_rescue()
+        migrate_data = self._migrate_data_of(uuids.migration, guest)
+        stopped = self._migrate_data_of(uuids.timed_out, guest).migration
+        self.copy_hook = lambda src: self.drvr.stop_pre_live_migration(stopped)
+        self._pre_live_migration(guest, migrate_data=migrate_data)
+        self.assertEqual('disk.swap', self._read(self._path('disk.swap')))
+
+    @mock.patch('os.kill', autospec=True)
+    def test_rollback_of_a_copy_that_timed_out(self, mock_kill):
+        """It kills the process, and no other begins."""
+        def roll_back(src):
+            if src.endswith('disk.eph0'):
+                self.drvr.delete_instance_files(self.instance)
+                mock_kill.assert_any_call(1234, signal.SIGKILL)
+                raise processutils.ProcessExecutionError(exit_code=-9)
+
+        self.copy_hook = roll_back
+        guest = self._legacy_rescue()
+        migrate_data = self._migrate_data_of(uuids.migration, guest)
+        self.assertRaises(
+            processutils.ProcessExecutionError, self._pre_live_migration,
+            guest, migrate_data=migrate_data)
+        self.assertNotIn('disk.swap', self.compressed)
+        self.assertFalse(os.path.exists(self.instance_dir))
+
+    def test_migration_of_another_instance(self):
+        guest = self._legacy_rescue()
+        migrate_data = self._migrate_data_of(uuids.migration, guest)
+        migrate_data.migration.instance_uuid = uuids.another
+        self.assertRaises(
+            exception.MigrationPreCheckError, self._pre_live_migration,
+            guest, migrate_data=migrate_data)
+        self.assertEqual({}, self.compressed)
 
     def _assert_no_room(self, info, needed, **kwargs):
         """With one byte less than is needed, nothing is copied."""
