@@ -39,7 +39,9 @@ def _pytest(layout):
         done = subprocess.run(
             [
                 sys.executable, '-m', 'pytest', '--quiet',
-                '--numprocesses=logical', '--dist=loadfile',
+                # One more than there are cores: many wait for a process.
+                f'--numprocesses={(os.cpu_count() or 1) + 1}',
+                '--dist=loadfile',
                 f'--junitxml={report}', 'tests/tool', 'tests/lab',
             ],
             cwd=layout.root, env=env, stdin=subprocess.DEVNULL, check=False,
