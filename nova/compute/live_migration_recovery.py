@@ -807,10 +807,12 @@ def _get_if_exists(context, instance):
     :returns: Instance, or None if it was deleted
     """
     try:
-        return objects.Instance.get_by_uuid(
+        now = objects.Instance.get_by_uuid(
             context, instance.uuid, expected_attrs=[])
     except exception.InstanceNotFound:
         return None
+    # The recovery asks with a context that reads what is deleted.
+    return None if now.deleted else now
 
 
 def _is_old(record):

@@ -333,6 +333,12 @@ class RecoveryTestCase(test.NoDBTestCase):
         self.assertTrue(
             self.recovery.may_disconnect(self.context, self.instance))
 
+    def test_may_clear_what_a_context_reads_as_deleted(self):
+        self.at_destination(here=power_state.RUNNING,
+                            there=power_state.NOSTATE)
+        self.instance.deleted = True
+        self.assertTrue(self.may_clear())
+
     def test_is_preparing(self):
         preparing = self.make_migration(2, 'preparing')
         self.at_destination(preparing, self.make_migration(1, 'error'))
