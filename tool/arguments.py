@@ -73,13 +73,34 @@ def _add_refresh(commands) -> None:
         call='tool.commands:refresh', environment='tool', parser=command)
 
 
+def _add_renumber(commands) -> None:
+    command = commands.add_parser(
+        'renumber', help='move the microversions that the series takes',
+        description='Gives the series other microversions, because upstream '
+        'has given out those that it takes: in its commits and the paths of '
+        'their files, in the companions, the lab and the documentation. '
+        'Without --write it shows what would change. Do it before the pin '
+        'becomes that of a newer Nova.')
+    command.add_argument(
+        'first', metavar='MICROVERSION',
+        help='that of the first change that takes one, such as 2.107; the '
+        'others keep their distance from it')
+    command.add_argument(
+        '--write', action='store_true', help='change the files')
+    command.set_defaults(
+        call='tool.commands:renumber', environment='tool', parser=command)
+
+
 def _add_check(commands) -> None:
     command = commands.add_parser(
         'check',
         help="check patches, messages, style, each commit's own tests",
         description='Checks the series as it is in patches/ and the overlay: '
         'patches apply without fuzz or offset; every addition belongs to one '
-        "commit; commit messages follow Nova's rules; nothing changes in "
+        "commit; commit messages follow Nova's rules; the numbers that the "
+        'commits take (microversions, versions of services, RPC interfaces '
+        'and objects) are the next ones of the release, and are in '
+        'numbers.toml beside its pin; nothing changes in '
         'white space alone; release notes pass reno; constraints.txt meets '
         "Nova's requirements; each commit alone passes Nova's pep8 on the "
         'files it touches, and the unit test modules it adds or edits (of '
@@ -203,6 +224,6 @@ def _add_export(commands) -> None:
 
 def add(commands) -> None:
     """Add the commands to the parser of ./run."""
-    for each in (_add_tests, _add_build, _add_refresh, _add_check,
-                 _add_upstream, _add_export):
+    for each in (_add_tests, _add_build, _add_refresh, _add_renumber,
+                 _add_check, _add_upstream, _add_export):
         each(commands)

@@ -19,6 +19,7 @@ from tool.checks import companion
 from tool.checks import memory
 from tool.checks import message
 from tool.checks import notes
+from tool.checks import numbers
 from tool.checks import overlay
 from tool.checks import pep8
 from tool.checks import requirements
@@ -165,6 +166,7 @@ _CHECKS = (
     _Check('patches apply without fuzz or offset', overlay.applies),
     _Check('every new file belongs to one commit', overlay.belongs),
     _Check("commit messages follow Nova's rules", message.check),
+    _Check('numbers are the next ones of the release', numbers.check),
     _Check('no change of white space alone', whitespace.check),
     _Check('release notes (reno)', notes.check),
     _Check("constraints.txt meets Nova's requirements", requirements.check),

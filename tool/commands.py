@@ -52,6 +52,13 @@ def refresh(args: argparse.Namespace) -> int:
     return 0
 
 
+def renumber(args: argparse.Namespace) -> int:
+    from tool import renumber as renumberer
+
+    renumberer.run(PROJECT, args.first, args.write)
+    return 0
+
+
 def check(args: argparse.Namespace) -> int:
     from tool import check as checker
 

@@ -73,6 +73,16 @@ class Layout:
         return self.release / 'pin.txt'
 
     @property
+    def facts(self):
+        """What it says of itself."""
+        return self.release / 'facts.toml'
+
+    @property
+    def numbers(self):
+        """The numbers that the series takes after those of the release."""
+        return self.release / 'numbers.toml'
+
+    @property
     def cache(self):
         return self.root / '.cache'
 

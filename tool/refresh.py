@@ -27,15 +27,15 @@ _DIFF = (
 )
 
 
-def _changes(repo, commit):
-    """What a commit changes: (status letter, new mode, path) each."""
+def changes(repo, commit):
+    """What a commit changes: (status letter, new State) each."""
     out = repo(
         'diff-tree', '-r', '-z', '--raw', '--no-renames', '--no-commit-id',
         commit,
     ).split('\0')
     for head, path in zip(out[::2], out[1::2]):
-        _, mode, _, _, status = head.split(' ')
-        yield status[0], mode, path
+        _, mode, _, blob, status = head.split(' ')
+        yield status[0], additions.State(path, mode, blob)
 
 
 def _take(layout, repo, commit, taken):
@@ -50,8 +50,9 @@ def _take(layout, repo, commit, taken):
     if why:
         raise Problem(f'Commit {shown} cannot be taken: {why}.')
     adds, edited = [], []
-    for status, mode, path in _changes(repo, commit):
-        if mode == '160000' or '\n' in path:
+    for status, it in changes(repo, commit):
+        path = it.path
+        if it.mode == '160000' or '\n' in path:
             raise Problem(f'Commit {shown} cannot be taken: its {path!r}.')
         # A name can be in the overlay once: a file that comes back after
         # it went stays in the patch.

@@ -72,7 +72,7 @@ def facts(layout):
 
     :returns: the Facts
     """
-    return Facts(**tomllib.loads((layout.release / 'facts.toml').read_text()))
+    return Facts(**tomllib.loads(layout.facts.read_text()))
 
 
 def _hash_of(file):

@@ -19,15 +19,16 @@ from lab import cloud as cloud_api
 from lab.words import command_line
 from lab.words import expect
 from tool.layout import PROJECT
+from tool import numbers
 from tool import release
 
 RELEASED = release.facts(PROJECT).microversion
 """The latest microversion of the release that the series stands on."""
 
-LIVE_MIGRATE_RESCUED = '2.105'
+LIVE_MIGRATE_RESCUED = numbers.microversion(PROJECT, 'live-migrate-rescued')
 """The first microversion that live-migrates rescued servers."""
 
-TRANSFER = '2.106'
+TRANSFER = numbers.microversion(PROJECT, 'transfer')
 """The first microversion that transfers servers."""
 
 ENDS = frozenset({'completed', 'failed', 'error', 'cancelled'})
