@@ -164,19 +164,27 @@ def _add_export(commands) -> None:
     export = commands.add_parser(
         'export', help='write the series for Gerrit, packages or a checkout',
         description='Writes the series in the form that others take it in. '
-        'Commits are yours: git must know your name and email address.')
+        'Commits are yours; where they are signed off, git must know your '
+        'name and email address.')
     forms = export.add_subparsers(
         dest='form', metavar='FORM', title='forms')
 
     form = forms.add_parser(
         'checkout', help='put it on a git checkout of Nova, as a branch',
-        description='Puts the series on a git checkout of Nova, on a new '
-        'branch. A checkout with uncommitted changes is refused; if a patch '
-        'does not apply, the checkout stays as it was.')
+        description='Merges the series into a git checkout of Nova, on a '
+        'new branch. If it conflicts, the checkout stays as it was: all '
+        'conflicts are listed, with the command that applies the patches '
+        'there up to the next conflict. A checkout with uncommitted changes '
+        'is refused, and so is one in which the microversions and other '
+        'numbers that the series takes are not the next ones; one that is '
+        'not the release gets a warning.')
     form.add_argument('directory', metavar='DIR', type=pathlib.Path)
     form.add_argument(
         '--branch', metavar='NAME', default='nova-series',
         help='the name of the branch (%(default)s)')
+    form.add_argument(
+        '--signoff', action='store_true',
+        help='end each message with your Signed-off-by')
     form.set_defaults(
         call='tool.commands:export_checkout', environment='tool', parser=form)
 

@@ -83,9 +83,11 @@ def upstream(args: argparse.Namespace) -> int:
 
 
 def export_checkout(args: argparse.Namespace) -> int:
+    from tool import build as builder
     from tool.exports import checkout
 
-    checkout.put(PROJECT, args.directory, args.branch)
+    builder.build(PROJECT)
+    checkout.put(PROJECT, args.directory, args.branch, args.signoff)
     return 0
 
 

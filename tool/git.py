@@ -23,15 +23,18 @@ class Git:
     :param own: work as the user, with the user's configuration and
         identity, rather than as nobody
     :param index: a file to use as the index in place of the tree's own
+    :param borrowed: a directory of objects to read beside the tree's own
     """
 
-    def __init__(self, tree, own=False, index=None):
+    def __init__(self, tree, own=False, index=None, borrowed=None):
         self.tree = tree
         self.own = own
         self.index = index
+        self.borrowed = borrowed
 
     def with_index(self, index):
-        return Git(self.tree, own=self.own, index=index)
+        return Git(
+            self.tree, own=self.own, index=index, borrowed=self.borrowed)
 
     def _env(self, more):
         env = {
@@ -53,6 +56,8 @@ class Git:
             )
         if self.index:
             env['GIT_INDEX_FILE'] = str(self.index)
+        if self.borrowed:
+            env['GIT_ALTERNATE_OBJECT_DIRECTORIES'] = str(self.borrowed)
         env.update(more or {})
         return env
 

@@ -135,13 +135,11 @@ def _make(repo, name, it, added, parent):
         if done.returncode:
             raise DoesNotApply(name, it, added, parent, _where(said, it.edits))
         offsets = tuple(re.findall(r'Hunk #\d+ succeeded at .*offset.*', said))
-    env = {}
-    if not repo.own:
-        when = f'@{it.date} +0000'
-        env = {'GIT_AUTHOR_DATE': when, 'GIT_COMMITTER_DATE': when}
+    when = f'@{it.date} +0000'
     commit = repo(
         'commit-tree', repo('write-tree'), '-p', parent,
-        stdin=it.message.encode(), env=env,
+        stdin=it.message.encode(),
+        env={'GIT_AUTHOR_DATE': when, 'GIT_COMMITTER_DATE': when},
     )
     return Made(name, commit, offsets)
 

@@ -16,8 +16,10 @@ from tool import series
 from tool import tree
 
 # What git format-patch must leave out for `patch -p1`, quilt, rpmbuild and
-# git am to read its files alike.
-FORM = ('--no-renames', '--no-signature', '--no-numbered')
+# git am to read its files alike. A clone of Nova has so many objects that
+# git am -3 would take some abbreviated names for others.
+FORM = (
+    '--no-renames', '--no-signature', '--no-numbered', '--full-index')
 
 _TOPIC = re.compile(r'#\s*Topic\s+([\w./-]+)\s*(?::\s*(.*))?$')
 
@@ -94,6 +96,11 @@ def identity(repo: git.Git) -> tuple[str, str]:
     return match[1], match[2]
 
 
+def signed_off(owner: tuple[str, str]) -> str:
+    """The trailer with which an owner signs a commit off."""
+    return f'Signed-off-by: {owner[0]} <{owner[1]}>'
+
+
 def _with(message: str, lines: abc.Sequence[str]) -> str:
     """A message with more trailers.
 
@@ -105,6 +112,50 @@ def _with(message: str, lines: abc.Sequence[str]) -> str:
     trailers = last if _CHANGE.search(last) else ''
     more = [line for line in lines if line not in trailers.splitlines()]
     return '\n'.join([message, *([] if trailers else ['']), *more]) + '\n'
+
+
+def again(
+    repo: git.Git,
+    commit: str,
+    tree: str,
+    parent: str,
+    owner: tuple[str, str],
+    trailers: abc.Sequence[str],
+) -> str:
+    """Make a commit anew, with another owner, tree and parent.
+
+    :param owner: name and email address of its author and committer
+    :param trailers: more lines for its message
+    :returns: the id of the new one
+    """
+    message = _with(
+        repo('log', '-1', '--format=%B', commit).strip(), trailers)
+    when = repo('log', '-1', '--format=%ad', '--date=raw', commit)
+    name, email = owner
+    return repo(
+        'commit-tree', tree, '-p', parent, stdin=message.encode(),
+        env={
+            'GIT_AUTHOR_NAME': name, 'GIT_AUTHOR_EMAIL': email,
+            'GIT_AUTHOR_DATE': when, 'GIT_COMMITTER_DATE': when,
+            'GIT_COMMITTER_NAME': name, 'GIT_COMMITTER_EMAIL': email,
+        })
+
+
+def built(layout: Layout) -> dict[str, str]:
+    """The commits of the built tree, by the file names of their patches.
+
+    :raises Problem: if there are none, or the tree has work that patches/
+        does not hold
+    """
+    names = choose(layout, None)
+    repo = git.Git(layout.tree)
+    if work := tree.work_in(repo):
+        raise Problem(
+            f'{layout.shown(layout.tree)} {work}: take it back first, with '
+            './run refresh.')
+    return dict(zip(
+        names, repo.lines('rev-list', '--reverse', 'base..HEAD'),
+        strict=True))
 
 
 def rewrite(
@@ -126,36 +177,20 @@ def rewrite(
         tree has work that patches/ does not hold
     """
     repo = git.Git(layout.tree)
-    if work := tree.work_in(repo):
-        raise Problem(
-            f'{layout.shown(layout.tree)} {work}: take it back first, with '
-            './run refresh.')
-    own = git.Git(layout.tree, own=True)
-    name, email = identity(own)
+    known = built(layout)
+    owner = identity(git.Git(layout.tree, own=True))
     lines = list(trailers)
     for line in lines:
         if not re.match(r'[A-Za-z][A-Za-z0-9-]*: \S', line):
             raise Problem(
                 f'{line!r} is not a trailer. Write it as "Name: value".', 2)
     if signed:
-        lines.append(f'Signed-off-by: {name} <{email}>')
-    # The order of the commits is that of patches/series.
-    built = dict(zip(
-        series.names(layout),
-        repo.lines('rev-list', '--reverse', 'base..HEAD'), strict=True))
-    below = parent = repo.commit(f'{built[names[0]]}^')
+        lines.append(signed_off(owner))
+    below = parent = repo.commit(f'{known[names[0]]}^')
     for each in names:
-        message = _with(
-            repo('log', '-1', '--format=%B', built[each]).strip(), lines)
-        when = repo('log', '-1', '--format=%ad', '--date=raw', built[each])
-        parent = repo(
-            'commit-tree', f'{built[each]}^{{tree}}', '-p', parent,
-            stdin=message.encode(),
-            env={
-                'GIT_AUTHOR_NAME': name, 'GIT_AUTHOR_EMAIL': email,
-                'GIT_AUTHOR_DATE': when, 'GIT_COMMITTER_DATE': when,
-                'GIT_COMMITTER_NAME': name, 'GIT_COMMITTER_EMAIL': email,
-            })
+        parent = again(
+            repo, known[each], f'{known[each]}^{{tree}}', parent, owner,
+            lines)
     return repo, below, parent
 
 
