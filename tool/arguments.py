@@ -223,8 +223,9 @@ def _add_export(commands) -> None:
         call='tool.commands:export_rdo', environment='tool', parser=form)
 
     form = forms.add_parser(
-        'wheel', help='a wheel of the patched Nova',
-        description='Builds a wheel of build/nova as it is committed.')
+        'wheel', help='wheels of the patched Nova and its companions',
+        description='Builds a wheel of each patched tree, build/nova and '
+        'those of the companions, as it is committed.')
     form.add_argument('directory', metavar='DIR', type=pathlib.Path)
     form.set_defaults(
         call='tool.commands:export_wheel', environment='tool', parser=form)

@@ -122,6 +122,8 @@ def export_wheel(args: argparse.Namespace) -> int:
     from tool import build as builder
     from tool.exports import wheel
 
-    builder.build(PROJECT)
-    wheel.export(PROJECT, args.directory)
+    layouts = [PROJECT.of(name) for name in (NOVA, *PROJECT.companions)]
+    for layout in layouts:
+        builder.build(layout)
+    wheel.export(layouts, args.directory)
     return 0

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 
-"""./run export wheel: the patched Nova as a wheel."""
+"""./run export wheel: the patched Nova and its companions as wheels."""
 
+from collections import abc
 import os
 import pathlib
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -16,7 +18,7 @@ from tool import release
 
 
 def version(layout: Layout) -> str:
-    """The version of the wheel: that of the release, and of this repository.
+    """The version of a wheel: that of the release, and of this repository.
 
     The number of this repository's commits grows with each, so that pip takes
     a later export for an upgrade.
@@ -56,36 +58,47 @@ def build(
     return wheel
 
 
-def export(layout: Layout, directory: pathlib.Path) -> None:
-    """Build a wheel of build/nova.
+def _build(layout: Layout, title: str, scratch: pathlib.Path) -> pathlib.Path:
+    """Build a wheel of what is committed in the tree of a project.
 
-    :param directory: made if it is not there; a wheel of the same version in
-        it is replaced
-    :raises Problem: if it cannot be built; nothing is written
+    :param title: its version
     """
-    title = version(layout)
-    with console.step(f'Building a wheel of nova {title}') as said:
-        with tempfile.TemporaryDirectory() as scratch:
-            source = pathlib.Path(scratch) / 'nova'
-            out = pathlib.Path(scratch) / 'out'
-            # Only what is committed, and nothing that a test run left.
-            git.Git(layout.tree)(
-                'worktree', 'add', '--quiet', '--detach', str(source), 'HEAD')
-            try:
-                wheel = build(source, title, out)
-            finally:
-                git.Git(layout.tree)(
-                    'worktree', 'remove', '--force', str(source))
-            try:
-                directory.mkdir(parents=True, exist_ok=True)
+    source = scratch / layout.project
+    repo = git.Git(layout.tree)
+    # Nothing that a test run has left in the tree.
+    repo('worktree', 'add', '--quiet', '--detach', str(source), 'HEAD')
+    try:
+        return build(source, title, scratch / 'wheels')
+    finally:
+        repo('worktree', 'remove', '--force', str(source))
+
+
+def export(layouts: abc.Sequence[Layout], directory: pathlib.Path) -> None:
+    """Build a wheel of each of some projects.
+
+    :param layouts: the series of the projects, whose trees are built
+    :param directory: made if it is not there; wheels of the same version in
+        it are replaced
+    :raises Problem: if one cannot be built; nothing is written
+    """
+    with tempfile.TemporaryDirectory() as scratch:
+        wheels = []
+        for layout in layouts:
+            title = version(layout)
+            name = f'{layout.project} {title}'
+            with console.step(f'Building a wheel of {name}') as said:
+                wheels.append(_build(layout, title, pathlib.Path(scratch)))
+                said.append(f'wheel of {name}')
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+            for wheel in wheels:
                 staged = directory / f'.{wheel.name}'
                 staged.write_bytes(wheel.read_bytes())
                 staged.replace(directory / wheel.name)
-            except OSError as error:
-                raise Problem(
-                    f'{directory} could not be written: {error.strerror}.'
-                ) from error
-        said.append(str(directory / wheel.name))
+        except OSError as error:
+            raise Problem(
+                f'{directory} could not be written: {error.strerror}.'
+            ) from error
     console.line(
-        'Install it with: pip install --constraint constraints.txt '
-        f'{directory / wheel.name}')
+        'Install them with: pip install --constraint constraints.txt '
+        f'{shlex.quote(str(directory))}/*.whl')
