@@ -185,6 +185,14 @@ def _add_export(commands) -> None:
     form.add_argument(
         '--signoff', action='store_true',
         help='end each message with your Signed-off-by')
+    how = form.add_mutually_exclusive_group()
+    how.add_argument(
+        '--replace', action='store_true',
+        help='put it in the place of what an earlier export made')
+    how.add_argument(
+        '--undo', action='store_true',
+        help='delete the branch that an earlier export made, and check out '
+        'what was there before')
     form.set_defaults(
         call='tool.commands:export_checkout', environment='tool', parser=form)
 

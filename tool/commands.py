@@ -86,8 +86,12 @@ def export_checkout(args: argparse.Namespace) -> int:
     from tool import build as builder
     from tool.exports import checkout
 
+    if args.undo:
+        checkout.take_back(args.directory, args.branch)
+        return 0
     builder.build(PROJECT)
-    checkout.put(PROJECT, args.directory, args.branch, args.signoff)
+    checkout.put(
+        PROJECT, args.directory, args.branch, args.signoff, args.replace)
     return 0
 
 

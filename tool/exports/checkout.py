@@ -2,8 +2,7 @@
 
 """Puts the series on a git checkout of Nova that someone already has.
 
-Commits are merged in the checkout's object store alone. No branch or file
-changes until all of them are there.
+No branch or file of it changes until all commits are merged.
 """
 
 from collections import abc
@@ -16,6 +15,7 @@ import shutil
 from tool import console
 from tool.console import Problem
 from tool.exports import commits
+from tool.exports import merge
 from tool import git
 from tool.layout import Layout
 from tool import numbers
@@ -27,32 +27,23 @@ _NOVA = pathlib.Path('nova', 'compute', 'manager.py')
 LEFT = 'nova-series'
 """In the git directory of a checkout: the patches that are left to apply."""
 
+# What an export has made of a checkout: the last commit, the one that the
+# first stands on, and the branch that was checked out, if one was.
+_HEAD = 'refs/nova-series/head'
+_ONTO = 'refs/nova-series/onto'
+_FROM = 'refs/nova-series/from'
+
 
 @dataclasses.dataclass(frozen=True)
-class _Merge:
-    """The result of merging a commit into a tree.
+class _Place:
+    """Where the series is put.
 
-    :ivar tree: with conflict markers where it could not be merged
-    :ivar conflicts: the files that could not be merged, each with the reason
+    :ivar onto: the commit that it is to stand on
+    :ivar came_from: the branch that has that commit checked out, if one has
     """
 
-    tree: str
-    conflicts: tuple[str, ...]
-
-
-@dataclasses.dataclass
-class _Merged:
-    """The series, merged as far as it goes.
-
-    :ivar head: the last commit before the first conflict
-    :ivar left: file names of the patches from there on
-    :ivar conflicts: by file name, those of all patches
-    """
-
-    head: str
-    left: list[str] = dataclasses.field(default_factory=list)
-    conflicts: dict[str, tuple[str, ...]] = dataclasses.field(
-        default_factory=dict)
+    onto: str
+    came_from: str | None
 
 
 def _check_directory(own: git.Git, directory: pathlib.Path) -> None:
@@ -75,26 +66,62 @@ def _check_directory(own: git.Git, directory: pathlib.Path) -> None:
         raise Problem(f'{directory} is not a checkout of Nova.')
 
 
-def _check_state(own: git.Git, directory: pathlib.Path, branch: str) -> None:
-    """Refuse a checkout in which the branch cannot be made.
+def _check_clean(own: git.Git, directory: pathlib.Path) -> None:
+    """Refuse a checkout that has work in it.
 
-    :raises Problem: saying why
+    :raises Problem: saying how to look at it
     """
     at = shlex.quote(str(directory))
     if own('status', '--porcelain', '--untracked-files=no'):
         raise Problem(
             f'{directory} has changes that are not committed: commit or '
             f'stash them first (git -C {at} status shows them).')
+
+
+def _is_ours(own: git.Git, directory: pathlib.Path, branch: str) -> bool:
+    """Whether a branch is as an export left it; False if there is none.
+
+    :raises Problem: if it is another's, or has more commits
+    """
+    head = own.commit(f'refs/heads/{branch}')
+    if head and head != own.commit(_HEAD):
+        raise Problem(
+            f'The branch "{branch}" of {directory} is not, or no longer, what '
+            './run export checkout made: rename it (git -C '
+            f'{shlex.quote(str(directory))} branch -m {branch} NAME) to keep '
+            'what it has.')
+    return bool(head)
+
+
+def _place(
+    own: git.Git, directory: pathlib.Path, branch: str, replace: bool
+) -> _Place:
+    """Find where the series is to be put.
+
+    :param replace: put it in the place of what an earlier export made
+    :raises Problem: if the branch cannot be made
+    """
+    at = shlex.quote(str(directory))
     if own.run('check-ref-format', '--branch', branch).returncode:
         raise Problem(f'"{branch}" cannot be the name of a branch.')
-    if own.commit(f'refs/heads/{branch}'):
+    if own.commit(f'refs/heads/{branch}') and not replace:
         raise Problem(
             f'{directory} has a branch "{branch}" already: delete it (git '
-            f'-C {at} branch -D {branch}) or name another with --branch.')
+            f'-C {at} branch -D {branch}), name another with --branch, or '
+            'replace what an earlier export made with --replace.')
+    if _is_ours(own, directory, branch) and own.branch() == branch:
+        return _Place(own.commit(_ONTO), _came_from(own))
+    return _Place(own.commit('HEAD'), own.branch())
+
+
+def _came_from(own: git.Git) -> str | None:
+    """The branch on which the last export found the checkout, if any."""
+    done = own.run('symbolic-ref', '--quiet', _FROM)
+    return done.stdout.decode().strip().removeprefix('refs/heads/') or None
 
 
 def _check_numbers(
-    layout: Layout, repo: git.Git, directory: pathlib.Path
+    layout: Layout, repo: git.Git, directory: pathlib.Path, onto: str
 ) -> None:
     """Refuse a checkout in which the numbers of the series are not the next.
 
@@ -102,7 +129,7 @@ def _check_numbers(
 
     :raises Problem: saying which
     """
-    wrong = numbers.not_next(numbers.of(repo, 'HEAD'), numbers.taken(layout))
+    wrong = numbers.not_next(numbers.of(repo, onto), numbers.taken(layout))
     if wrong:
         listed = '\n'.join(f'  {text}' for text in wrong.values())
         raise Problem(
@@ -114,7 +141,7 @@ def _check_numbers(
 
 
 def _check_absent(
-    repo: git.Git, directory: pathlib.Path, last: str
+    repo: git.Git, directory: pathlib.Path, onto: str, last: str
 ) -> None:
     """Refuse a checkout that has the series.
 
@@ -126,7 +153,7 @@ def _check_absent(
         re.MULTILINE)
     there = change and repo.lines(
         'log', '-1', '--fixed-strings', f'--grep={change[0]}',
-        '--format=%h "%s"', 'HEAD')
+        '--format=%h "%s"', onto)
     if there:
         raise Problem(
             f'{directory} has the series already, up to commit {there[0]}. '
@@ -135,11 +162,12 @@ def _check_absent(
 
 
 def _warn(
-    layout: Layout, repo: git.Git, directory: pathlib.Path, base: str
+    layout: Layout, repo: git.Git, directory: pathlib.Path, onto: str
 ) -> None:
     """Warn about a checkout that is not the release."""
     # The source archive has files of its own elsewhere.
-    differ = repo.lines('diff', '--name-only', base, 'HEAD', '--', 'nova')
+    base = git.Git(layout.tree).commit('base')
+    differ = repo.lines('diff', '--name-only', base, onto, '--', 'nova')
     if differ:
         console.line(
             f'Warning: {directory} is not '
@@ -149,68 +177,19 @@ def _warn(
             'touches.')
 
 
-def _merge(repo: git.Git, onto: str, commit: str) -> _Merge:
-    """Merge what a commit changes into another commit.
-
-    :raises Problem: if git cannot merge at all
-    """
-    # git takes the merge base from the history alone.
-    ours = repo('commit-tree', f'{onto}^{{tree}}', '-p', f'{commit}^',
-                stdin=b'ours')
-    done = repo.run('merge-tree', '--write-tree', '--name-only', '-z',
-                    ours, commit)
-    if done.returncode not in (0, 1):
-        raise Problem(
-            'git could not merge, for which it has to be 2.38 or later: '
-            + done.stderr.decode(errors='replace').strip())
-    tree, *rest = done.stdout.decode(errors='replace').split('\0')
-    conflicts = []
-    fields = iter(rest[rest.index('') + 1:] if done.returncode else ())
-    for count in fields:
-        if count:
-            paths = [next(fields) for _ in range(int(count))]
-            kind, _ = next(fields), next(fields)
-            if kind.startswith('CONFLICT'):
-                conflicts.append(
-                    f'{paths[0]} {kind.removeprefix("CONFLICT ")}')
-    return _Merge(tree, tuple(conflicts))
-
-
-def _merge_all(
-    repo: git.Git, built: abc.Mapping[str, str],
-    owner: tuple[str, str], trailers: abc.Sequence[str],
-) -> _Merged:
-    """Merge the series, and find all conflicts of it.
-
-    After a conflict the merge goes on, with conflict markers in the files. A
-    later patch conflicts there only if it changes the same lines.
-
-    :param built: the commits of the series, by the names of their patches
-    """
-    head = repo.commit('HEAD')
-    merged = _Merged(head)
-    for name, commit in built.items():
-        merge = _merge(repo, head, commit)
-        head = commits.again(repo, commit, merge.tree, head, owner, trailers)
-        if merge.conflicts:
-            merged.conflicts[name] = merge.conflicts
-        if merged.conflicts:
-            merged.left.append(name)
-        else:
-            merged.head = head
-    return merged
-
-
-def _keep(repo: git.Git, directory: pathlib.Path, head: str) -> None:
+def _keep(
+    repo: git.Git, directory: pathlib.Path, onto: str, head: str
+) -> None:
     """Copy the objects of a commit that its checkout borrows so far."""
     pack = repo.raw('pack-objects', '--revs', '--stdout', '--quiet',
-                    stdin=f'{head}\n^HEAD\n'.encode())
+                    stdin=f'{head}\n^{onto}\n'.encode())
     git.Git(directory)('index-pack', '--stdin', stdin=pack)
 
 
 def _leave(
-    repo: git.Git, directory: pathlib.Path, left: abc.Sequence[str],
-    owner: tuple[str, str], trailers: abc.Sequence[str],
+    repo: git.Git, directory: pathlib.Path, onto: str,
+    left: abc.Sequence[str], owner: tuple[str, str],
+    trailers: abc.Sequence[str],
 ) -> pathlib.Path:
     """Write whole patches, and keep what git am -3 needs to merge them.
 
@@ -221,7 +200,7 @@ def _leave(
     for commit in left:
         head = commits.again(
             repo, commit, f'{commit}^{{tree}}', head, owner, trailers)
-    _keep(repo, directory, head)
+    _keep(repo, directory, onto, head)
     where = pathlib.Path(repo(
         'rev-parse', '--path-format=absolute', '--git-path', LEFT))
     shutil.rmtree(where, ignore_errors=True)
@@ -232,12 +211,13 @@ def _leave(
 
 
 def _refusal(
-    title: str, directory: pathlib.Path, merged: _Merged,
-    where: pathlib.Path, branch: str, identity: abc.Sequence[str],
+    title: str, directory: pathlib.Path, merged: merge.Merged,
+    where: pathlib.Path, switch: str, identity: abc.Sequence[str],
 ) -> Problem:
     """What to say if not all of the series could be merged.
 
     :param where: holds the patches that are left
+    :param switch: the command that makes the branch at a commit
     :param identity: settings of git for whoever has no identity
     """
     listed = '\n'.join(
@@ -248,7 +228,7 @@ def _refusal(
     return Problem(
         f'The series, made for {title}, conflicts with {directory}:\n'
         f'{listed}\n{directory} is as it was. To go on there, from the first '
-        f'of these patches:\n  cd {at} && git switch -c {branch} '
+        f'of these patches:\n  cd {at} && {switch} '
         f'{merged.head} && {am} {patches}/*.patch\n'
         'Where it stops, resolve the conflict, git add the files, and: '
         + am.replace('-3', '--continue'))
@@ -256,7 +236,7 @@ def _refusal(
 
 def put(
     layout: Layout, directory: pathlib.Path, branch: str,
-    signed: bool = False,
+    signed: bool = False, replace: bool = False,
 ) -> None:
     """Put the series on a checkout, on a new branch.
 
@@ -265,17 +245,18 @@ def put(
     :param directory: the top directory of the checkout
     :param branch: name of the branch to make
     :param signed: end each message with a Signed-off-by
+    :param replace: put it in the place of what an earlier export made
     :raises Problem: if it cannot be put there; the checkout is as it was
     """
     own = git.Git(directory, own=True)
     _check_directory(own, directory)
-    _check_state(own, directory, branch)
+    _check_clean(own, directory)
+    place = _place(own, directory, branch, replace)
     built = commits.built(layout)
     *_, last = built.values()
-    base = git.Git(layout.tree).commit('base')
     repo = git.Git(directory, borrowed=layout.tree / '.git' / 'objects')
-    _check_absent(repo, directory, last)
-    _check_numbers(layout, repo, directory)
+    _check_absent(repo, directory, place.onto, last)
+    _check_numbers(layout, repo, directory, place.onto)
     try:
         owner, identity = commits.identity(own), []
     except Problem:
@@ -284,23 +265,58 @@ def put(
         owner, identity = (git.NAME, git.EMAIL), [
             '-c', f'user.name={git.NAME}', '-c', f'user.email={git.EMAIL}']
     trailers = [commits.signed_off(owner)] if signed else []
-    _warn(layout, repo, directory, base)
+    _warn(layout, repo, directory, place.onto)
     with console.step(f'Putting the series on {directory}') as said:
-        merged = _merge_all(repo, built, owner, trailers)
+        merged = merge.all_of(repo, place.onto, built, owner, trailers)
         if merged.left:
             where = _leave(
-                repo, directory, [built[name] for name in merged.left],
-                owner, trailers)
-            raise _refusal(release.read(layout).title, directory, merged,
-                           where, branch, identity)
-        _keep(repo, directory, merged.head)
+                repo, directory, place.onto,
+                [built[name] for name in merged.left], owner, trailers)
+            raise _refusal(
+                release.read(layout).title, directory, merged, where,
+                f'git switch -{"C" if replace else "c"} {branch}', identity)
+        _keep(repo, directory, place.onto, merged.head)
         try:
-            own('checkout', '--quiet', '-b', branch, merged.head)
+            own('checkout', '--quiet', '-B', branch, merged.head)
         except git.GitError as error:
             raise Problem(f'{directory} is as it was: {error}') from None
+        own('update-ref', _HEAD, merged.head)
+        own('update-ref', _ONTO, place.onto)
+        if place.came_from:
+            own('symbolic-ref', _FROM, f'refs/heads/{place.came_from}')
+        else:
+            own.run('symbolic-ref', '--delete', _FROM)
         said.append(
             f'{directory}: {len(built)} commits, on its new branch '
             f'"{branch}"')
     console.line(
-        'Back to what it was: git -C '
-        f'{shlex.quote(str(directory))} checkout -')
+        f'Back to what it was: ./run export checkout --undo --branch {branch} '
+        f'{shlex.quote(str(directory))}')
+
+
+def take_back(directory: pathlib.Path, branch: str) -> None:
+    """Bring a checkout back to where the series was put on it.
+
+    :param directory: the top directory of the checkout
+    :param branch: the branch that was made, which is deleted
+    :raises Problem: if that would lose work; the checkout is as it was
+    """
+    own = git.Git(directory, own=True)
+    _check_directory(own, directory)
+    if not _is_ours(own, directory, branch):
+        console.line(
+            f'{directory} has no branch "{branch}": there is nothing to '
+            'undo.')
+        return
+    if own.branch() == branch:
+        _check_clean(own, directory)
+        back = _came_from(own)
+        if back and own.commit(f'refs/heads/{back}'):
+            own('checkout', '--quiet', back)
+        else:
+            own('checkout', '--quiet', '--detach', _ONTO)
+    own('branch', '--quiet', '-D', branch)
+    for ref in (_HEAD, _ONTO):
+        own('update-ref', '-d', ref)
+    own.run('symbolic-ref', '--delete', _FROM)
+    console.line(f'{directory} is as it was, without the series.')

@@ -266,3 +266,94 @@ def test_commits_are_signed_off(two, nova):
 
 def test_nobody_can_sign_off(two, nova, stranger):
     _refused(two, nova, 'who you are', signed=True)
+
+
+def _extend(tree):
+    """The series gets another patch."""
+    tree.write('nova/virt/new.py', 'NEW = 1\n')
+    tree.commit(f'Third\n\nWhy.\n\nChange-Id: I{3:040}\n')
+    refresh.refresh(tree.layout)
+
+
+def test_what_an_export_made_can_be_replaced(two, nova):
+    exporting.put(two.layout, nova.tree, 'mine')
+    first = nova.commit('HEAD')
+    _refused(two, nova, 'with --replace')
+    exporting.put(two.layout, nova.tree, 'mine', replace=True)
+    assert nova.commit('HEAD') == first
+    _extend(two)
+    exporting.put(two.layout, nova.tree, 'mine', replace=True)
+    assert nova.branch() == 'mine'
+    assert nova.lines('log', '--format=%s', 'master..') == [
+        'Third', 'Second', 'First']
+
+
+def test_it_is_replaced_on_the_commit_that_is_checked_out_now(two, nova):
+    exporting.put(two.layout, nova.tree, 'mine')
+    nova('checkout', '--quiet', 'master')
+    _change(nova, 'nova/more.py', 'MORE = 1\n')
+    exporting.put(two.layout, nova.tree, 'mine', replace=True)
+    assert nova.lines('log', '--format=%s', '-3') == [
+        'Second', 'First', 'Change nova/more.py']
+
+
+def test_the_first_may_replace_nothing(two, nova):
+    exporting.put(two.layout, nova.tree, 'mine', replace=True)
+    assert nova.branch() == 'mine'
+
+
+def test_commits_of_the_user_are_not_replaced(two, nova):
+    exporting.put(two.layout, nova.tree, 'mine')
+    _change(nova, 'nova/more.py', 'MORE = 1\n')
+    said = _refused(two, nova, 'no longer', replace=True)
+    assert 'branch -m mine NAME' in said
+    nova('branch', 'theirs', 'master')
+    _refused(two, nova, 'is not', branch='theirs', replace=True)
+
+
+def test_a_conflict_replaces_nothing(two, nova):
+    exporting.put(two.layout, nova.tree, 'mine')
+    nova('checkout', '--quiet', 'master')
+    _change(nova, DRIVER, 'ONE = 1\nTWO = 0\nTHREE = 3\n')
+    said = _refused(two, nova, 'conflicts with', replace=True)
+    _go_on(said)
+    _resolve(nova, DRIVER, 'ONE = 1\nTWO = 22\nTHREE = 3\n')
+    assert nova.branch() == 'mine'
+    assert len(nova.lines('log', '--format=%s', 'master..mine')) == 2
+
+
+@pytest.mark.parametrize('detached', [False, True])
+def test_it_can_be_undone(two, nova, detached):
+    if detached:
+        nova('checkout', '--quiet', '--detach')
+    before = _state(nova)
+    exporting.put(two.layout, nova.tree, 'mine')
+    exporting.put(two.layout, nova.tree, 'mine', replace=True)
+    exporting.take_back(nova.tree, 'mine')
+    assert _state(nova) == before
+
+
+def test_nothing_is_undone_where_there_is_no_series(two, nova, capsys):
+    before = _state(nova)
+    exporting.take_back(nova.tree, 'mine')
+    assert _state(nova) == before
+    assert 'nothing to undo' in capsys.readouterr().out
+
+
+def test_only_the_branch_goes_if_another_is_checked_out(two, nova):
+    exporting.put(two.layout, nova.tree, 'mine')
+    nova('checkout', '--quiet', '-b', 'theirs', 'master')
+    exporting.take_back(nova.tree, 'mine')
+    assert nova.branch() == 'theirs'
+    assert not nova.commit('refs/heads/mine')
+
+
+def test_work_is_not_undone(two, nova):
+    exporting.put(two.layout, nova.tree, 'mine')
+    (nova.tree / DRIVER).write_text('MINE = 1\n')
+    with pytest.raises(Problem, match='not committed'):
+        exporting.take_back(nova.tree, 'mine')
+    nova('commit', '--quiet', '--all', '--message=Mine')
+    with pytest.raises(Problem, match='no longer'):
+        exporting.take_back(nova.tree, 'mine')
+    assert nova('log', '-1', '--format=%s') == 'Mine'
