@@ -43,6 +43,7 @@ def _pytest(layout):
                 f'--numprocesses={(os.cpu_count() or 1) + 1}',
                 '--dist=loadfile',
                 f'--junitxml={report}', 'tests/tool', 'tests/lab',
+                'tests/devstack',
             ],
             cwd=layout.root, env=env, stdin=subprocess.DEVNULL, check=False,
         )

@@ -27,4 +27,6 @@ def test_types_of_own_code_fit(tmp_path):
 
 def test_own_shell_passes_shellcheck():
     _passes(SHELLCHECK, '--external-sources', 'run', '.ci/run',
+            'devstack/settings', 'devstack/plugin.sh',
+            'tests/devstack/stack.sh',
             *sorted(PROJECT.root.glob('lab/guest/*.sh')))
