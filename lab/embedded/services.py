@@ -131,11 +131,12 @@ class Services(base.ServersTestBase):
         self, section: str, option: str, value: str
     ) -> abc.Iterator[None]:
         """Set an option of all services, which are in one process."""
-        base.CONF.set_override(option, value, section)
+        group = None if section == 'DEFAULT' else section
+        base.CONF.set_override(option, value, group)
         try:
             yield
         finally:
-            base.CONF.clear_override(option, section)
+            base.CONF.clear_override(option, group)
 
     @contextlib.contextmanager
     def images_unreachable(self) -> abc.Iterator[None]:

@@ -38,14 +38,19 @@ _UEFI_GUEST = """\
 <domain type="qemu">
   <name>uefi</name>
   <memory>1</memory>
-  <os firmware="efi"><type>hvm</type><loader secure="no"/></os>
+  <os firmware="efi">
+    <type>hvm</type>
+    <firmware><feature name="secure-boot" enabled="no"/></firmware>
+    {loader}
+  </os>
   <features><acpi/></features>
 </domain>
 """
-"""As much as shows whether libvirt takes what Nova asks of it for UEFI.
+"""As much as shows whether libvirt takes what Nova asks of it for UEFI."""
 
-Some releases do not, that of Debian 12 among them.
-"""
+_STOCK_LOADER = '<loader secure="no"/>'
+"""What the released Nova asks for, and some releases of libvirt, that of
+Debian 12 among them, have no firmware for. The series leaves it out there."""
 
 _UEFI_VARIABLES = 'var/lib/libvirt/qemu/nvram'
 """Where libvirt keeps those of guests, below the root of a host."""
@@ -79,9 +84,11 @@ class RealCloud(cloud.Cloud):
 
     def _has_uefi(self, host: str) -> bool:
         """Whether the libvirt of a host starts guests with UEFI."""
+        is_stock = self._lab.settings.nova is None
+        guest = _UEFI_GUEST.format(loader=_STOCK_LOADER if is_stock else '')
         with self._lab.hypervisor(host) as hypervisor:
             try:
-                hypervisor.domainXMLToNative('qemu-argv', _UEFI_GUEST, 0)
+                hypervisor.domainXMLToNative('qemu-argv', guest, 0)
             except libvirt.libvirtError:
                 return False
         return True

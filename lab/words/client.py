@@ -130,6 +130,14 @@ class Client:
             return {'status': 'not begun'}
         return found[0]
 
+    def bytes_to_copy(self) -> int:
+        """How many bytes of disks its live migration copies in all."""
+        response = self._admin.compute.get(
+            f'/servers/{self.id}/migrations', microversion=RELEASED)
+        exceptions.raise_from_response(response)
+        return sum(migration['disk_total_bytes'] or 0
+                   for migration in response.json()['migrations'])
+
     def _actions(self) -> dict[str, dict[str, Any]]:
         """The recorded actions by name, each with its events; latest wins."""
         path = f'/servers/{self.id}/os-instance-actions'

@@ -69,9 +69,9 @@ class Move:
             lambda guest: guest is None)
 
     @steps.action('abort the migration')
-    def abort(self) -> None:
-        """Abort it once it runs, and wait until that is recorded."""
-        self._server.check_migration_is('running')
+    def abort(self, status: str = 'running') -> None:
+        """Abort it once it has a status, and wait until that is recorded."""
+        self._server.check_migration_is(status)
         self._server.delete_migration()
         self._server.check_migration_is('cancelled')
 
@@ -196,6 +196,13 @@ class Server(client.Client):
     def unrescue(self) -> None:
         """Unrescue it and wait for that. It must be as before its rescue."""
         self.act({'unrescue': None})
+        self._come_to('ACTIVE')
+        self.footprint = self.own
+
+    @steps.action('reset the state of {self}')
+    def reset_state(self) -> None:
+        """Make Nova take it for active and idle, whatever it is."""
+        self.act({'os-resetState': {'state': 'active'}}, as_admin=True)
         self._come_to('ACTIVE')
         self.footprint = self.own
 
@@ -531,6 +538,13 @@ class Server(client.Client):
         seen = self.check_migration_is('completed')
         expect.equal('its source', seen['source_compute'], source)
         expect.equal('its destination', seen['dest_compute'], host)
+
+    @steps.check('the migration shows how much is to be copied')
+    def check_copying(self) -> None:
+        """Wait until its live migration shows bytes that are to be copied."""
+        expect.wait_for(
+            'the bytes of files that are to be copied', self.bytes_to_copy,
+            bool)
 
     @steps.check('the actions of {self} show its {action}, with success')
     def check_recorded(self, action: str = 'live-migration') -> None:

@@ -5,6 +5,7 @@
 from collections import abc
 from contextlib import AbstractContextManager
 
+from lab.needs import Need
 from lab.scenarios import scenario
 from lab.words.client import LIVE_MIGRATE_RESCUED
 from lab.words.client import RELEASED
@@ -206,6 +207,23 @@ def abort_migration(scene: Scene) -> None:
     _unrescue(server, source)
 
 
+@scenario(capability=3, needs={Need.GUESTS, Need.LOCAL_DISKS})
+def abort_while_files_are_copied(scene: Scene) -> None:
+    """A migration that is aborted while files are copied copies no further"""
+    source, destination = scene.hosts()
+    server = scene.boot(source, config_drive=True)
+    server.check_boots()
+    server.rescue()
+    server.check_rescue_boots()
+    with server.live_migrating(destination, 'files') as move:
+        server.check_copying()
+        move.abort('preparing')
+        server.check_lives_on(source, cleared_up=True)
+    server.check_guest_runs_on()
+    server.live_migrate(destination)
+    _unrescue(server, destination)
+
+
 @scenario(capability=2)
 def force_complete_migration(scene: Scene) -> None:
     """A migration that does not end can be forced to complete"""
@@ -215,3 +233,25 @@ def force_complete_migration(scene: Scene) -> None:
         move.force_complete()
         server.check_lives_on(destination)
     _unrescue(server, destination)
+
+
+@scenario(capability=3, needs={Need.SERVICES})
+def delete_during_migration(scene: Scene) -> None:
+    """A server that is deleted as it moves leaves nothing on either host"""
+    source, destination = scene.hosts()
+    server = scene.rescued(source)
+    with server.live_migrating(destination):
+        server.delete()
+
+
+@scenario(capability=3, needs={Need.SERVICES})
+def reset_state_during_migration(scene: Scene) -> None:
+    """A server whose state is reset as it moves arrives all the same"""
+    source, destination = scene.hosts()
+    server = scene.booted(source)
+    with server.live_migrating(destination) as move:
+        server.reset_state()
+        move.let_guest_move()
+    server.check_migrated(source, destination)
+    server.check_lives_on(destination, cleared_up=True)
+    server.check_guest_runs_on()

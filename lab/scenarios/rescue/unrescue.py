@@ -49,3 +49,42 @@ def rescued_before_upgrade(scene: Scene) -> None:
 
     server.unrescue()
     server.check_lives_on(host)
+
+
+@scenario(capability=1)
+def rescued_again(scene: Scene) -> None:
+    """A second rescue boots its own image, whatever became of the first"""
+    host = scene.hosts()[0]
+    server = scene.booted(host)
+    server.rescue(scene.cloud.image)
+    server.check_rescue_boots('disk')
+    server.reset_state()
+    server.reboot()
+    server.check_lives_on(host)
+    server.check_boots()
+
+    server.rescue()
+    server.check_rescue_boots()
+    server.unrescue()
+    server.check_lives_on(host)
+    server.check_boots()
+
+
+@scenario(capability=1)
+def rescued_stays_off_after_power_cut(scene: Scene) -> None:
+    """A host that resumes its guests at start leaves a rescued one off"""
+    host = scene.hosts()[0]
+    server = scene.rescued(host)
+    with scene.lasting(
+            'configure all hosts with resume_guests_state_on_host_boot=True',
+            scene.cloud.faults.configured(
+                'DEFAULT', 'resume_guests_state_on_host_boot', 'True'),
+            'configure them as before'):
+        with scene.lasting(
+                f'cut the power of {host}', scene.cloud.faults.host_down(host),
+                f'start {host} again'):
+            pass
+        server.check_lives_on(host, running=False)
+    server.unrescue()
+    server.check_lives_on(host)
+    server.check_boots()
