@@ -43,8 +43,9 @@ class GuestAPI(object):
     """
 
     def __init__(self):
+        # What a host reads, also while it shuts down gracefully.
         self.router = rpc.ClientRouter(rpc.get_client(messaging.Target(
-            topic=rpcapi.RPC_TOPIC, namespace=_NAMESPACE, version='1.2')))
+            topic=rpcapi.RPC_TOPIC_ALT, namespace=_NAMESPACE, version='1.2')))
 
     def get_power_state(self, context, host, instance_uuid):
         """Ask a host for the state of a guest.

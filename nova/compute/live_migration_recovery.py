@@ -171,9 +171,13 @@ class LiveMigrationRecovery(object):
                 return False
             migrations = objects.MigrationList.get_by_filters(
                 context, {'instance_uuid': instance.uuid})
+            # Those from other hosts cannot move the guest of this one. If the
+            # destination has one to conclude, it does so soon; a host that is
+            # gone for good never does.
             in_flight = [each for each in migrations
                          if each.is_live_migration and
-                         each.status in _IN_FLIGHT]
+                         each.status in _IN_FLIGHT and each.source_compute in
+                         (self._host, migration.dest_compute)]
             return (
                 now.host == self._host and
                 now.task_state == task_states.MIGRATING and
@@ -259,10 +263,9 @@ class LiveMigrationRecovery(object):
                      if each.status not in _WAITING}:
             if host in silent_hosts:
                 return False
-            try:
-                service = objects.Service.get_by_compute_host(context, host)
-            except exception.NotFound:
-                service = None
+            service = _find_service(context, host)
+            if service and service.forced_down:
+                continue
             if not service or not self._servicegroup_api.service_is_up(
                     service):
                 LOG.info('A live migration is not recovered, because '
@@ -330,7 +333,8 @@ class LiveMigrationRecovery(object):
             if each.status not in _GUEST_NOT_TOUCHED}
         asked.pop(self._host, None)
         there = {
-            host: self._guest_api.get_power_state(context, host, instance.uuid)
+            host: power_state.NOSTATE if _is_fenced(context, host) else
+            self._guest_api.get_power_state(context, host, instance.uuid)
             for host in asked}
         found = [host for host, state in there.items()
                  if state != power_state.NOSTATE]
@@ -352,8 +356,9 @@ class LiveMigrationRecovery(object):
             return self._compute_rpcapi.check_instance_shared_storage(
                 context, data, instance=instance, host=migration.dest_compute)
 
-        if migration.status in _WAITING:
-            # The destination has nothing, and is not asked.
+        if (migration.status in _WAITING or
+                _is_fenced(context, migration.dest_compute)):
+            # The destination has nothing, or cannot be asked.
             data = self._driver.rebuild_live_migrate_data(
                 instance, lambda data: True)
         else:
@@ -416,7 +421,7 @@ class LiveMigrationRecovery(object):
                 'The server is on %s, but its guest is on this host too. '
                 'Find out which of them has the current disks, and remove the '
                 'other from its hypervisor.') % instance.host)
-        if arrived:
+        if arrived and not _is_fenced(context, instance.host):
             self._guest_api.get_power_state(
                 context, instance.host, instance.uuid)
         for migration in migrations:
@@ -456,6 +461,7 @@ class LiveMigrationRecovery(object):
         for migration in migrations:
             if (migration.dest_compute not in (None, self._host) and
                     migration.status not in _WAITING and
+                    not _is_fenced(context, migration.dest_compute) and
                     self._is_on_destination(context, instance, migration)):
                 LOG.info('Removing the deleted instance from %s, to which it '
                          'was live-migrated', migration.dest_compute,
@@ -573,8 +579,10 @@ class LiveMigrationRecovery(object):
             if bdm.attachment_id == attachment_id:
                 continue
             try:
-                self._compute_rpcapi.remove_volume_connection(
-                    context, instance, bdm.volume_id, migration.dest_compute)
+                if not _is_fenced(context, migration.dest_compute):
+                    self._compute_rpcapi.remove_volume_connection(
+                        context, instance, bdm.volume_id,
+                        migration.dest_compute)
             except Exception as e:
                 LOG.warning('The host %(host)s keeps its connection to volume '
                             '%(volume)s: %(error)s',
@@ -595,41 +603,42 @@ class LiveMigrationRecovery(object):
 
     # What the destination does
 
-    def check_is_preparing(self, context, instance):
+    def check_is_preparing(self, context, instance, migrate_data):
         """Check that a live migration to this host is being prepared.
 
-        The request may have been delayed until after the source has given it
-        up. Nothing would remove what this host then made, and the instance
-        would get the volume attachments of this host.
+        The request may have been delayed, or may have taken so long, that the
+        source has given it up. Nothing would remove what this host then made,
+        and the instance would get the volume attachments of this host.
 
         :param context: nova.context.RequestContext
         :param instance: the Instance as the source knew it
-        :raises nova.exception.MigrationPreCheckError: if none is
+        :param migrate_data: LiveMigrateData of the migration, which a source
+            of an earlier release sends without the Migration
+        :raises nova.exception.MigrationPreCheckError: if it is not
         """
         if not self.is_supported:
             return
+        wanted = (migrate_data.migration.id
+                  if 'migration' in migrate_data else None)
         if not any(each.dest_compute == self._host and
-                   each.status == 'preparing'
+                   each.status == 'preparing' and
+                   wanted in (None, each.id)
                    for each in self._find_moves(context, instance)):
             raise exception.MigrationPreCheckError(reason=_(
-                'No live migration of the server to this host is being '
+                'The live migration of the server to this host is not being '
                 'prepared any more.'))
 
-    def may_disconnect(self, context, instance):
-        """Whether the instance is not on this host, as the database has it.
+    def has_arrived(self, context, instance):
+        """Whether the instance is on this host, and the source does not know.
 
         :param context: nova.context.RequestContext
-        :param instance: the Instance as the source knew it
+        :param instance: the Instance as the caller knew it
         :returns: bool
         """
-        if not self.is_supported:
-            return True
+        if not self.is_supported or instance.host == self._host:
+            return False
         now = _get_if_exists(context, instance)
-        if now is None or now.host != self._host:
-            return True
-        LOG.warning('Not rolling back a live migration to this host, because '
-                    'the instance is on this host', instance=instance)
-        return False
+        return now is not None and now.host == self._host
 
     def may_clear(self, context, instance, migrate_data):
         """Whether this host may remove what a live migration has left here.
@@ -650,11 +659,12 @@ class LiveMigrationRecovery(object):
         now = _get_if_exists(context, instance)
         if now is None:
             return True
-        if not self.may_disconnect(context, instance):
+        if now.host == self._host:
+            LOG.warning('Not rolling back a live migration to this host, '
+                        'because the instance is on this host',
+                        instance=instance)
             return False
-        own_id = migrate_data.migration.id
-        if any(each.status in _IN_FLIGHT and each.id != own_id
-               if each.is_live_migration else each.id > own_id
+        if any(self._is_needed_here(each, now, migrate_data.migration)
                for each in self._find_moves(context, instance)):
             LOG.warning('Not rolling back a live migration to this host, '
                         'because another move of the instance came after it',
@@ -671,15 +681,30 @@ class LiveMigrationRecovery(object):
             return False
         return True
 
+    @staticmethod
+    def _is_needed_here(other, now, migration):
+        """Whether another move may need what is on this host.
+
+        :param other: the Migration of that move, from or to this host
+        :param now: the Instance, which is on another host
+        :param migration: the Migration that is rolled back
+        """
+        if not other.is_live_migration:
+            # A resize leaves disks to go back to.
+            return other.id > migration.id
+        # No other host can bring the guest here.
+        return (other.id != migration.id and other.status in _IN_FLIGHT and
+                other.source_compute == now.host and
+                (other.id > migration.id or other.status not in _WAITING))
+
     def _find_moves(self, context, instance):
-        """Find the moves of an instance that have touched this host.
+        """Find the moves of an instance from or to this host.
 
         :returns: list of Migration
         """
         return [each for each in objects.MigrationList.get_by_filters(
                     context, {'instance_uuid': instance.uuid})
-                if self._host in (each.source_compute, each.dest_compute) and
-                each.status not in _WAITING]
+                if self._host in (each.source_compute, each.dest_compute)]
 
     def clear_destination(self, context, instance, migrate_data):
         """Remove a directory that an instance has left on this destination.
@@ -705,14 +730,15 @@ class LiveMigrationRecovery(object):
             if not self._driver.has_leftover_directory(
                     instance, migrate_data):
                 return
+            self.check_is_preparing(context, instance, migrate_data)
             now = objects.Instance.get_by_uuid(context, instance.uuid)
             if (now.host != source or now.host == self._host or
                     now.task_state != task_states.MIGRATING or
                     guest_rpcapi.find_power_state(self._driver, instance) !=
                     power_state.NOSTATE or
                     self._guest_api.get_power_state(
-                        context, source, instance.uuid) ==
-                    power_state.NOSTATE):
+                        context, source, instance.uuid) not in
+                    (power_state.RUNNING, power_state.PAUSED)):
                 return
             LOG.info('Removing the directory that an earlier move of the '
                      'instance has left on this host', instance=instance)
@@ -813,6 +839,23 @@ def _get_if_exists(context, instance):
         return None
     # The recovery asks with a context that reads what is deleted.
     return None if now.deleted else now
+
+
+def _find_service(context, host):
+    """Find the nova-compute service of a host.
+
+    :returns: Service, or None
+    """
+    try:
+        return objects.Service.get_by_compute_host(context, host)
+    except exception.NotFound:
+        return None
+
+
+def _is_fenced(context, host):
+    """Whether an operator has said that no guest runs on a host any more."""
+    service = _find_service(context, host)
+    return bool(service and service.forced_down)
 
 
 def _is_old(record):

@@ -16,7 +16,7 @@ The source waits for one RPC call meanwhile, which may take hours. So the
 progress is saved in the Migration, where the API finds it, and the request to
 stop comes in another call.
 
-All of it is in memory, because a copy does not outlive the process.
+All of it is in memory: when the process has ended, nobody waits for the copy.
 """
 
 import contextlib

@@ -144,6 +144,10 @@ def remove_leftover_directory(instance, migrate_data, is_on_source):
     """
     instance_dir = libvirt_utils.get_instance_path_at_destination(
         instance, migrate_data)
+    if instance_dir != libvirt_utils.get_instance_path(instance):
+        LOG.error('The directory %s, which the source names, is not that of '
+                  'the instance', instance_dir, instance=instance)
+        return
     if is_instance_path_shared(instance, is_on_source, instance_dir):
         LOG.warning('The directory %s is not removed, because the source may '
                     'have the same', instance_dir, instance=instance)

@@ -557,6 +557,21 @@ class DelayedTest(FaultsTestBase):
         self.assertRaises(exception.MigrationPreCheckError, prepare)
         self._assert_all_on('source', 'dest')
 
+        # The next migration is being prepared when it comes once more.
+        send = rpcapi.ComputeAPI.pre_live_migration
+
+        def send_both(*args, **kwargs):
+            self.assertRaises(exception.MigrationPreCheckError, prepare)
+            return send(*args, **kwargs)
+
+        with fixtures.MonkeyPatch(
+                'nova.compute.rpcapi.ComputeAPI.pre_live_migration',
+                send_both):
+            self._live_migrate('dest')
+            self._wait_for_assert(functools.partial(
+                self._assert_server, 'dest'), max_retries=120)
+        self._assert_all_on('dest', 'source')
+
 
 class PostTest(FaultsTestBase):
     """The destination cannot be told, or cannot do, what is left to do."""

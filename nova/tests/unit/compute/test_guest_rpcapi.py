@@ -19,6 +19,7 @@ from oslo_utils.fixture import uuidsentinel as uuids
 
 from nova.compute import guest_rpcapi
 from nova.compute import power_state
+from nova.compute import rpcapi
 from nova import context as nova_context
 from nova import exception
 from nova import objects
@@ -157,6 +158,12 @@ class GuestAPITestCase(test.NoDBTestCase):
             server='host', version='1.0')
         self.call.assert_called_once_with(
             self.context, 'get_power_state', instance_uuid=uuids.instance)
+
+    @mock.patch('nova.rpc.get_client', autospec=True)
+    def test_host_may_be_shutting_down(self, mock_client):
+        guest_rpcapi.GuestAPI()
+        self.assertEqual(
+            rpcapi.RPC_TOPIC_ALT, mock_client.call_args.args[0].topic)
 
     def test_no_answer(self):
         self.call.side_effect = messaging.MessagingTimeout

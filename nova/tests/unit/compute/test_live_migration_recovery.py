@@ -60,7 +60,9 @@ class RecoveryTestCase(test.NoDBTestCase):
         self.is_up = mock.create_autospec(servicegroup.API, instance=True)
         self.recovery._servicegroup_api = self.is_up
         self.is_up.service_is_up.return_value = True
-        self.patch('nova.objects.Service.get_by_compute_host')
+        self.service = objects.Service(forced_down=False)
+        self.patch('nova.objects.Service.get_by_compute_host'
+                   ).return_value = self.service
         self.instance = fake_instance.fake_instance_obj(
             self.context, uuid=uuids.instance, host='source',
             task_state=task_states.MIGRATING, system_metadata={},
@@ -168,6 +170,36 @@ class RecoveryTestCase(test.NoDBTestCase):
         self.ask.assert_not_called()
         self.driver.end_live_migration.assert_not_called()
 
+    def test_destination_is_fenced(self):
+        self.service.forced_down = True
+        self.is_up.service_is_up.return_value = False
+        self.recover(self.migration)
+        self.ask.assert_not_called()
+        self.steps.roll_back.assert_called_once()
+        # It cannot be asked whether it has the same directory.
+        is_there = self.driver.rebuild_live_migrate_data.call_args.args[1]
+        self.assertTrue(is_there({}))
+        self.compute_rpcapi.check_instance_shared_storage.assert_not_called()
+
+    def test_destination_is_fenced_with_the_guest(self):
+        self.service.forced_down = True
+        self.recover(self.migration, here=power_state.NOSTATE)
+        self.assert_untouched()
+
+    def test_instance_has_arrived_on_a_fenced_destination(self):
+        self.service.forced_down = True
+        self.instance.host = 'dest'
+        self.recover(self.migration, here=power_state.NOSTATE)
+        self.ask.assert_not_called()
+        self.assertEqual('completed', self.migration.status)
+
+    def test_deleted_while_the_destination_is_fenced(self):
+        self.service.forced_down = True
+        self.instance.deleted = True
+        self.recover(self.migration, here=power_state.NOSTATE)
+        self.ask.assert_not_called()
+        self.assertEqual('error', self.migration.status)
+
     def test_queued_never_asks_the_destination(self):
         self.is_up.service_is_up.return_value = False
         self.recover(self.make_migration(1, 'queued'))
@@ -250,6 +282,12 @@ class RecoveryTestCase(test.NoDBTestCase):
         self.assertFalse(self.may_begin(
             queued, self.make_migration(3, 'error')))
         self.assertFalse(self.may_begin(self.make_migration(2, 'error')))
+        # What other hosts have left undone, which may be gone for good.
+        other = self.make_migration(1, 'running')
+        other.source_compute = 'other'
+        self.assertTrue(self.may_begin(queued, other))
+        other.source_compute = 'dest'
+        self.assertFalse(self.may_begin(queued, other))
 
         self.instance.task_state = None
         self.assertFalse(self.may_begin(queued))
@@ -287,16 +325,18 @@ class RecoveryTestCase(test.NoDBTestCase):
         return migration
 
     def test_may_clear_after_moves_that_are_over(self):
+        lost = self.make_migration(6, 'running')
+        lost.source_compute = 'lost'
         self.at_destination(
             self.migration,
             self.make_migration(2, 'running', dest='other'),
-            self.make_migration(3, 'queued'),
             self.make_migration(4, 'error'),
-            self.make_resize(0, 'confirmed'))
+            self.make_resize(0, 'confirmed'), lost)
         self.assertTrue(self.may_clear())
 
     def test_may_not_clear_what_another_move_brings(self):
-        for status in ('preparing', 'running', 'post-migrating'):
+        for status in ('accepted', 'queued', 'preparing', 'running',
+                       'post-migrating'):
             self.at_destination(
                 self.make_migration(2, status), self.migration)
             self.assertFalse(self.may_clear(), status)
@@ -307,12 +347,22 @@ class RecoveryTestCase(test.NoDBTestCase):
                 self.migration, self.make_resize(2, status))
             self.assertFalse(self.may_clear(), status)
 
-    def test_may_not_clear_nor_disconnect_what_is_here(self):
+    def test_may_not_clear_what_is_here(self):
         self.at_destination(self.migration)
         self.instance.host = 'dest'
         self.assertFalse(self.may_clear())
+
+    def test_has_arrived(self):
+        self.at_destination(self.migration)
         self.assertFalse(
-            self.recovery.may_disconnect(self.context, self.instance))
+            self.recovery.has_arrived(self.context, self.instance))
+        now = self.instance.obj_clone()
+        now.host = 'dest'
+        self.get_instance.return_value = now
+        self.assertTrue(
+            self.recovery.has_arrived(self.context, self.instance))
+        # Whoever asks for an instance that is here, knows that it is.
+        self.assertFalse(self.recovery.has_arrived(self.context, now))
 
     def test_may_not_clear_the_only_guest(self):
         self.at_destination(self.migration, here=power_state.RUNNING,
@@ -330,8 +380,8 @@ class RecoveryTestCase(test.NoDBTestCase):
         self.get_instance.side_effect = exception.InstanceNotFound(
             instance_id=uuids.instance)
         self.assertTrue(self.may_clear())
-        self.assertTrue(
-            self.recovery.may_disconnect(self.context, self.instance))
+        self.assertFalse(
+            self.recovery.has_arrived(self.context, self.instance))
 
     def test_may_clear_what_a_context_reads_as_deleted(self):
         self.at_destination(here=power_state.RUNNING,
@@ -339,27 +389,81 @@ class RecoveryTestCase(test.NoDBTestCase):
         self.instance.deleted = True
         self.assertTrue(self.may_clear())
 
+    def check_is_preparing(self, **migrate_data):
+        self.recovery.check_is_preparing(
+            self.context, self.instance,
+            objects.LibvirtLiveMigrateData(**migrate_data))
+
     def test_is_preparing(self):
         preparing = self.make_migration(2, 'preparing')
         self.at_destination(preparing, self.make_migration(1, 'error'))
-        self.recovery.check_is_preparing(self.context, self.instance)
+        self.check_is_preparing(migration=preparing)
+        # as a source of an earlier release sends it
+        self.check_is_preparing()
 
+        self.assertRaises(
+            exception.MigrationPreCheckError, self.check_is_preparing,
+            migration=self.migration)
         for migrations in (
                 [], [self.make_migration(1, 'error')],
                 [self.make_migration(1, 'preparing', dest='other')]):
             self.at_destination(*migrations)
             self.assertRaises(
-                exception.MigrationPreCheckError,
-                self.recovery.check_is_preparing, self.context, self.instance)
+                exception.MigrationPreCheckError, self.check_is_preparing)
+
+    def clear_destination(self):
+        self.recovery.clear_destination(
+            self.context, self.instance,
+            objects.LibvirtLiveMigrateData(migration=self.migration))
+
+    def test_clear_destination(self):
+        self.migration.status = 'preparing'
+        self.at_destination(self.migration)
+        for state in (power_state.RUNNING, power_state.PAUSED):
+            self.ask.return_value = state
+            self.clear_destination()
+            self.driver.remove_leftover_directory.assert_called_once()
+            self.driver.remove_leftover_directory.reset_mock()
+
+        self.driver.has_leftover_directory.return_value = False
+        self.clear_destination()
+        self.driver.remove_leftover_directory.assert_not_called()
+
+    def test_destination_is_not_cleared_in_doubt(self):
+        self.migration.status = 'preparing'
+        self.at_destination(self.migration)
+        for state in (power_state.NOSTATE, power_state.SHUTDOWN,
+                      power_state.CRASHED):
+            self.ask.return_value = state
+            self.clear_destination()
+        self.ask.side_effect = exception.GuestStateUnknown(
+            uuid=uuids.instance, host='source', reason='x')
+        self.clear_destination()
+        self.ask.side_effect = None
+        self.ask.return_value = power_state.RUNNING
+
+        self.instance.task_state = None
+        self.clear_destination()
+        self.instance.task_state = task_states.MIGRATING
+        self.driver.get_info.side_effect = None
+        self.driver.get_info.return_value = hardware.InstanceInfo(
+            state=power_state.RUNNING)
+        self.clear_destination()
+        self.at_destination(self.migration)
+        self.migration.status = 'running'
+        self.clear_destination()
+        self.driver.remove_leftover_directory.assert_not_called()
 
     def test_destination_does_as_ever_if_driver_cannot(self):
         self.driver.capabilities = {}
         self.at_destination()
         self.instance.host = 'dest'
         self.assertTrue(self.may_clear())
-        self.assertTrue(
-            self.recovery.may_disconnect(self.context, self.instance))
-        self.recovery.check_is_preparing(self.context, self.instance)
+        self.assertFalse(
+            self.recovery.has_arrived(self.context, self.instance))
+        self.check_is_preparing()
+        self.clear_destination()
+        self.driver.has_leftover_directory.assert_not_called()
         self.get_instance.assert_not_called()
 
     def test_volumes_are_given_back_without_cinder(self):
