@@ -39,9 +39,7 @@ def _pytest(layout):
         done = subprocess.run(
             [
                 sys.executable, '-m', 'pytest', '--quiet',
-                # One more than there are cores: many wait for a process.
-                f'--numprocesses={(os.cpu_count() or 1) + 1}',
-                '--dist=loadfile',
+                '--numprocesses=logical', '--dist=loadfile',
                 f'--junitxml={report}', 'tests/tool', 'tests/lab',
                 'tests/devstack',
             ],

@@ -15,6 +15,9 @@ from lab import scenarios
 ROOT = pathlib.Path(__file__).parents[2]
 KNOWN = scenarios.load()
 
+# Seconds. One core needs seven minutes, and may be shared with other tests.
+_TIMEOUT = 1200
+
 #: Where all can be shown without real guests.
 WHOLE = (1, 2, 12)
 
@@ -32,7 +35,7 @@ def run(tmp_path_factory):
         [sys.executable, '-c', RUN, 'scenarios', '--log', directory / 'log',
          '--report', directory / 'report.xml'],
         cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True,
-        timeout=600)
+        timeout=_TIMEOUT)
     suite = ElementTree.parse(directory / 'report.xml').getroot()
     return done, {case.get('name'): case for case in suite}
 
@@ -41,7 +44,7 @@ def steps(case):
     return case.find('system-out').text.splitlines()[1:]
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(_TIMEOUT)
 def test_all_pass_or_are_skipped(run):
     done, report = run
     assert done.returncode == 0, done.stdout
@@ -53,7 +56,7 @@ def test_all_pass_or_are_skipped(run):
     assert list(report) == list(KNOWN)
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(_TIMEOUT)
 @pytest.mark.parametrize('name', KNOWN)
 def test_scenario(run, name):
     done, report = run
@@ -69,7 +72,7 @@ def test_scenario(run, name):
         assert skipped.get('message') == 'needs ' + ' and '.join(needs)
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(_TIMEOUT)
 @pytest.mark.parametrize('name', [
     name for name, each in KNOWN.items() if not each.needs])
 def test_no_step_is_ok_in_which_nothing_happened(run, name):
