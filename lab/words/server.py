@@ -190,6 +190,8 @@ class Server(client.Client):
         self.act({'rescue': {
             'rescue_image_ref': image or self.cloud.rescue_image}})
         self._come_to('RESCUE')
+        # It begins from a fresh disk.
+        self._markers.pop('disk.rescue', None)
         self.record()
 
     @steps.action('unrescue {self}')

@@ -53,11 +53,11 @@ def rescued_before_upgrade(scene: Scene) -> None:
 
 @scenario(capability=1)
 def rescued_again(scene: Scene) -> None:
-    """A second rescue boots its own image, whatever became of the first"""
+    """A second rescue begins from a fresh disk, however the first ended"""
     host = scene.hosts()[0]
     server = scene.booted(host)
-    server.rescue(scene.cloud.image)
-    server.check_rescue_boots('disk')
+    server.rescue()
+    server.check_rescue_boots()
     server.reset_state()
     server.reboot()
     server.check_lives_on(host)
@@ -74,7 +74,9 @@ def rescued_again(scene: Scene) -> None:
 def rescued_stays_off_after_power_cut(scene: Scene) -> None:
     """A host that resumes its guests at start leaves a rescued one off"""
     host = scene.hosts()[0]
-    server = scene.rescued(host)
+    server = scene.booted(host)
+    server.rescue()
+    server.check_rescue_boots()
     with scene.lasting(
             'configure all hosts with resume_guests_state_on_host_boot=True',
             scene.cloud.faults.configured(
