@@ -235,6 +235,15 @@ class Scene:
             f'limit {accounts.OWNERS[owner]} to {limit} servers', limited(),
             'lift that limit')
 
+    def configured(
+        self, section: str, option: str, value: str
+    ) -> contextlib.AbstractContextManager[None]:
+        """Give all hosts an option of Nova's, for a while."""
+        return self.lasting(
+            f'configure all hosts with {option}={value}',
+            self.cloud.faults.configured(section, option, value),
+            'configure them as before')
+
     def storing(
         self, images_type: str
     ) -> contextlib.AbstractContextManager[None]:
@@ -242,11 +251,7 @@ class Scene:
 
         :param images_type: as Nova's option of this name takes it
         """
-        return self.lasting(
-            f'configure all hosts with images_type={images_type}',
-            self.cloud.faults.configured(
-                'libvirt', 'images_type', images_type),
-            'configure them as before')
+        return self.configured('libvirt', 'images_type', images_type)
 
     def new_disk(
         self, host: str

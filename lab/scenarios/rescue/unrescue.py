@@ -77,11 +77,8 @@ def rescued_stays_off_after_power_cut(scene: Scene) -> None:
     server = scene.booted(host)
     server.rescue()
     server.check_rescue_boots()
-    with scene.lasting(
-            'configure all hosts with resume_guests_state_on_host_boot=True',
-            scene.cloud.faults.configured(
-                'DEFAULT', 'resume_guests_state_on_host_boot', 'True'),
-            'configure them as before'):
+    with scene.configured(
+            'DEFAULT', 'resume_guests_state_on_host_boot', 'True'):
         with scene.lasting(
                 f'cut the power of {host}', scene.cloud.faults.host_down(host),
                 f'start {host} again'):

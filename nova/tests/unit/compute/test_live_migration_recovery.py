@@ -91,8 +91,8 @@ class RecoveryTestCase(test.NoDBTestCase):
             dest_compute=dest, migration_type='live-migration',
             created_at=timeutils.utcnow(with_timezone=True), updated_at=None)
 
-    def recover(self, *migrations, here=power_state.RUNNING,
-                there=power_state.NOSTATE):
+    def set_up(self, migrations, here, there):
+        """Set what the database, this host and the other host say."""
         self.get_migrations.side_effect = lambda *args, **kwargs: (
             objects.MigrationList(objects=list(migrations)))
         if here == power_state.NOSTATE:
@@ -103,6 +103,10 @@ class RecoveryTestCase(test.NoDBTestCase):
             self.ask.side_effect = there
         else:
             self.ask.return_value = there
+
+    def recover(self, *migrations, here=power_state.RUNNING,
+                there=power_state.NOSTATE):
+        self.set_up(migrations, here, there)
         self.recovery.recover_all(self.context)
 
     def assert_untouched(self):
@@ -299,13 +303,7 @@ class RecoveryTestCase(test.NoDBTestCase):
                        there=power_state.RUNNING):
         """Make this host the destination of migrations."""
         self.recovery._host = 'dest'
-        self.get_migrations.side_effect = lambda *args, **kwargs: (
-            objects.MigrationList(objects=list(migrations)))
-        if here == power_state.NOSTATE:
-            self.driver.get_info.side_effect = exception.InstanceNotFound(
-                instance_id=uuids.instance)
-        self.driver.get_info.return_value = hardware.InstanceInfo(state=here)
-        self.ask.return_value = there
+        self.set_up(migrations, here, there)
 
     def may_clear(self):
         return self.recovery.may_clear(
