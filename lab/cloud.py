@@ -129,6 +129,13 @@ class Cloud(ABC):
         """
         raise Lacking(Need.GUESTS)
 
+    def answers(self, address: str) -> bool:
+        """Whether an address in the network of the servers answers a ping.
+
+        Needs Need.NETWORK.
+        """
+        raise Lacking(Need.NETWORK)
+
     def images(self, server_id: str) -> set[str] | None:
         """Names of the server's disks in storage that all hosts share.
 

@@ -134,6 +134,24 @@ tell() {
     }
 }
 
+# Ask for an address on each network interface, as soon as there is one. One
+# that is plugged in again under the same name has another index.
+ask_addresses() {
+    asked=' '
+    while :; do
+        for path in /sys/class/net/eth*; do
+            [ -e "$path" ] || continue
+            read -r index < "$path/ifindex"
+            case $asked in *" $index "*) continue;; esac
+            asked="$asked$index "
+            ip link set "${path##*/}" up
+            udhcpc -f -q -t 5 -T 1 -A 2 -i "${path##*/}" -s /address \
+                > /dev/null &
+        done
+        usleep 250000
+    done
+}
+
 off() {
     say "power off"
     poweroff -f
@@ -184,11 +202,7 @@ if [ "$firmware" = uefi ]; then
 fi
 tell boot
 
-for path in /sys/class/net/eth*; do
-    [ -e "$path" ] || continue
-    ip link set "${path##*/}" up
-    udhcpc -f -q -t 5 -T 1 -A 2 -i "${path##*/}" -s /address > /dev/null &
-done
+ask_addresses &
 
 for path in /sys/class/input/event*; do
     [ -e "$path" ] || continue

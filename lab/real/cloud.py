@@ -3,6 +3,7 @@
 """The real cloud as the scenarios see it, from on its controller."""
 
 from collections import abc
+import contextlib
 import functools
 import hashlib
 import pathlib
@@ -21,6 +22,7 @@ from lab.needs import Need
 from lab.real import faults
 from lab.real.lab import Lab
 from lab.real import namespaces
+from lab.real import neighbour
 from lab.real.services import ceph
 from lab.real.services import cinder
 from lab.real.services import nova
@@ -32,7 +34,7 @@ from lab.words import server as servers
 libvirt.registerErrorHandler(lambda context, error: None, None)
 
 _ANSWER = 10
-"""Seconds that a guest may take to answer on its console."""
+"""Seconds that a guest may take to answer on its console, or a ping."""
 
 _UEFI_GUEST = """\
 <domain type="qemu">
@@ -66,6 +68,7 @@ class RealCloud(cloud.Cloud):
         self._lab = lab
         self.faults = faults.RealFaults(lab, self)
         self._connections: dict[str, connection.Connection] = {}
+        self._plugged = contextlib.ExitStack()
         #: ids of the images that scenarios have uploaded
         self._copies: list[str] = []
 
@@ -106,6 +109,7 @@ class RealCloud(cloud.Cloud):
         try:
             self._clear()
         finally:
+            self._plugged.close()
             for opened in self._connections.values():
                 opened.close()
 
@@ -316,6 +320,13 @@ class RealCloud(cloud.Cloud):
 
     def delete_image(self, image: str) -> None:
         self.connect('member').image.delete_image(image)
+
+    @functools.cached_property
+    def _neighbour(self) -> neighbour.Neighbour:
+        return self._plugged.enter_context(neighbour.plugged(self._lab))
+
+    def answers(self, address: str) -> bool:
+        return self._neighbour.answers(address, _ANSWER)
 
     def audit_placement(self, delete: bool = False) -> str:
         return nova.audit_placement(self._lab, delete)

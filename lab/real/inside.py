@@ -16,6 +16,7 @@ import xmlrpc.client
 from openstack import exceptions
 
 from lab.guest import image as guest_image
+from lab.real.bench import claim
 from lab.real.bench import rescue
 from lab.real.bench import transfer
 from lab.real import bringup
@@ -41,7 +42,8 @@ def _scenarios(lab: Lab, arguments: abc.Sequence[str]) -> int:
         pathlib.Path(report) if report else None)
 
 
-_BENCHES = {'rescue': rescue.run, 'transfer': transfer.run}
+_BENCHES = {
+    'rescue': rescue.run, 'transfer': transfer.run, 'claim': claim.run}
 
 
 def _bench(lab: Lab, arguments: abc.Sequence[str]) -> int:

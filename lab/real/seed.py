@@ -66,7 +66,10 @@ def write_clouds(lab: Lab) -> None:
 
 
 def provide(lab: Lab, built: guest_image.Images) -> None:
-    """Create flavors, images and a network, which all projects share."""
+    """Create flavors, images and a network, which all projects share.
+
+    Ports in the network answer pings.
+    """
     compute = lab.admin.compute
     for name, memory, disk in (('small', 128, 1), ('large', 256, 2)):
         compute.create_flavor(
@@ -79,6 +82,12 @@ def provide(lab: Lab, built: guest_image.Images) -> None:
     lab.admin.network.create_subnet(
         name='servers', network_id=network.id, ip_version=4,
         cidr='10.20.0.0/24')
+    for owner in accounts.OWNERS:
+        own = lab.connect(owner, accounts.project(owner)).network
+        own.create_security_group_rule(
+            security_group_id=own.find_security_group(
+                'default', ignore_missing=False).id,
+            direction='ingress', ethertype='IPv4', protocol='icmp')
 
 
 def _upload(lab: Lab, built: guest_image.Images) -> None:

@@ -202,6 +202,7 @@ def claim_from_pool(scene: Scene) -> None:
     for server in claimed:
         server.check_owned()
         server.check_port()
+        server.check_answers()
         server.check_lives_on(server.host())
 
 

@@ -23,7 +23,7 @@ from lab.words import steps
 if TYPE_CHECKING:
     from lab.words.scene import Scene
 
-_NETWORK = 'servers'
+NETWORK = 'servers'
 """The network that all projects share, on a cloud with Need.NETWORK."""
 
 _NONE_LEFT = 3
@@ -87,20 +87,24 @@ class Pool:
             if server.project_id == project]
 
     def claim_one(
-        self, owner: str, transfer_id: str | None = None
+        self, owner: str, transfer_id: str | None = None,
+        port: str | None = None,
     ) -> servers.Server | None:
         """Type the command that claims a server.
 
         :param owner: whom it is for
         :param transfer_id: what names the claim, to claim the same one again
+        :param port: id of the port to attach, in the place of a new one
         :returns: the server, None if there is none left
         """
         line = (f'{self._command("claim")} --project '
                 f'{accounts.OWNERS[owner]} --user {owner} -f value -c id')
         if transfer_id:
             line += f' --transfer-id {transfer_id}'
-        if Need.NETWORK in self._cloud.has:
-            line += f' --network {_NETWORK} --wait'
+        if port:
+            line += f' --port {port}'
+        elif Need.NETWORK in self._cloud.has:
+            line += f' --network {NETWORK} --wait'
         try:
             return self.servers[self._run(line).strip()]
         except command_line.Ended as ended:

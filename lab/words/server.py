@@ -485,6 +485,15 @@ class Server(client.Client):
         self.footprint = dataclasses.replace(self.footprint, ports=has)
         self.own = dataclasses.replace(self.own, ports=has)
 
+    @steps.check('{self} answers a ping', Need.NETWORK)
+    def check_answers(self) -> None:
+        """Check that its guest answers on its port."""
+        (port,) = self.cloud.connect().network.ports(device_id=self.id)
+        address = port.fixed_ips[0]['ip_address']
+        expect.wait_for(
+            f'an answer from {address}',
+            lambda: self.cloud.answers(address), bool)
+
     @steps.check(
         'the hypervisor of {host} says that it belongs to {self.owner}',
         Need.GUESTS)

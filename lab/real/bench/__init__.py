@@ -2,7 +2,7 @@
 
 """./run lab bench: what there is to measure, as its command line has it.
 
-rescue.py and transfer.py measure.
+rescue.py, transfer.py and claim.py measure.
 """
 
 from lab.real.bench import durations
@@ -13,14 +13,17 @@ MEANINGS = {
     'host, also as the released Nova allows it, and by libvirt alone',
     'transfer': 'how long a server takes to get another owner, also as the '
     'released Nova allows it, and by the bare writes alone',
+    'claim': "how long it takes from a claim of a server in a pool until the "
+    "tenant's port answers, and until that of a new server does",
 }
 """What each bench measures, by its name."""
 
-ROUNDS = {'rescue': 5, 'transfer': 200}
+ROUNDS = {'rescue': 5, 'transfer': 200, 'claim': 5}
 """How often each case is measured, if nothing else is asked for."""
 
 CASES = {
     'rescue': {name: figures.VARIANTS[name] for name in figures.CASES},
-    'transfer': durations.CASES,
+    'transfer': durations.TRANSFER,
+    'claim': durations.CLAIM,
 }
 """What can be measured alone, with its meaning, by name of the bench."""

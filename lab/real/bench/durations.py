@@ -1,12 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 
-"""The results of the bench of transfers: statistics, a table, JSON."""
+"""The results of the benches of transfers: statistics, a table, JSON."""
 
 from collections import abc
+import json
+import pathlib
 import statistics
 from typing import Any
 
 import rich.table
+
+from tool import console
 
 AT_ONCE = 8
 """How many servers are transferred at once."""
@@ -14,14 +18,32 @@ AT_ONCE = 8
 OTHERS = 2000
 """How many other servers each of the two projects has, in one of the cases."""
 
-CASES = {
+TRANSFER = {
     'one': 'transfer, one at a time',
     'many': f'transfer, {AT_ONCE} at once',
     'crowd': f'transfer, {OTHERS} other servers in each project',
     'writes': 'the bare writes',
     'today': 'snapshot, share, boot',
+    'volume': "transfer of a volume by Cinder (where the lab has it)",
 }
-"""What is measured, by the name it has in the JSON."""
+"""What the bench of transfers measures, by the name it has in the JSON."""
+
+CLAIM = {
+    'claim': 'claim, until the port answers',
+    'boot': 'boot, until the port answers',
+}
+"""What the bench of claims measures, by the name it has in the JSON."""
+
+_TITLES = TRANSFER | CLAIM
+
+_RATIOS = {
+    'transfer, to the bare writes': ('one', 'writes'),
+    'snapshot, share and boot, to transfer': ('today', 'one'),
+    'transfer among many servers, to among few': ('crowd', 'one'),
+    'transfer, to that of a volume by Cinder': ('one', 'volume'),
+    'boot, to claim': ('boot', 'claim'),
+}
+"""Which cases are compared, by the words for it."""
 
 
 def percentile(values: abc.Sequence[float], percent: int) -> float:
@@ -38,21 +60,11 @@ def summary(values: abc.Sequence[float]) -> dict[str, float]:
 
 
 def ratios(samples: abc.Mapping[str, abc.Sequence[float]]) -> dict[str, float]:
-    """How medians compare with that of one transfer at a time, in words."""
-    if 'one' not in samples:
-        return {}
-    one = percentile(samples['one'], 50)
-    found = {}
-    if 'writes' in samples:
-        found['transfer, to the bare writes'] = (
-            one / percentile(samples['writes'], 50))
-    if 'today' in samples:
-        found['snapshot, share and boot, to transfer'] = (
-            percentile(samples['today'], 50) / one)
-    if 'crowd' in samples:
-        found['transfer among many servers, to among few'] = (
-            percentile(samples['crowd'], 50) / one)
-    return found
+    """How the medians of cases compare, by the words for it."""
+    return {
+        words: percentile(samples[one], 50) / percentile(samples[other], 50)
+        for words, (one, other) in _RATIOS.items()
+        if one in samples and other in samples}
 
 
 def document(
@@ -63,7 +75,9 @@ def document(
     :param samples: seconds, by name of the case
     """
     return {
-        'unit': 'seconds', 'cases': CASES, 'samples': samples,
+        'unit': 'seconds',
+        'cases': {case: _TITLES[case] for case in samples},
+        'samples': samples,
         'summary': {case: summary(seen) for case, seen in samples.items()},
         'ratios': ratios(samples)}
 
@@ -77,7 +91,7 @@ def table(
         shown.add_column(title, justify='right', no_wrap=True)
     for case, seen in samples.items():
         found = summary(seen)
-        shown.add_row(CASES[case], str(found['count']), *(
+        shown.add_row(_TITLES[case], str(found['count']), *(
             f'{found[which]:.3f} s' for which in ('p50', 'p95', 'max')))
     return shown
 
@@ -86,3 +100,21 @@ def words(samples: abc.Mapping[str, abc.Sequence[float]]) -> list[str]:
     """What the table does not show, in words."""
     return [f'Median of {what}: {ratio:.2f}'
             for what, ratio in ratios(samples).items()]
+
+
+def report(
+    written: pathlib.Path, samples: abc.Mapping[str, abc.Sequence[float]],
+    facts: abc.Mapping[str, Any],
+) -> None:
+    """Print the results, and write them to a file.
+
+    :param written: the file
+    :param facts: what else it is to hold
+    """
+    written.parent.mkdir(exist_ok=True)
+    written.write_text(
+        json.dumps({**facts, **document(samples)}, indent=1) + '\n')
+    console.console.print(table(samples))
+    for line in words(samples):
+        console.console.print(line)
+    console.console.print(f'Written: {written}')

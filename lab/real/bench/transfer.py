@@ -12,7 +12,6 @@ from concurrent import futures
 import contextlib
 import functools
 import itertools
-import json
 import os
 import time
 from typing import Any
@@ -27,6 +26,7 @@ from lab.real.bench import setting
 from lab.real.bench import ticks
 from lab.real import cloud as real
 from lab.real.lab import Lab
+from lab.real.services import cinder
 from lab.words import client
 from lab.words import expect
 from lab.words import scene as scenes
@@ -236,6 +236,25 @@ class _Bench:
         finally:
             here.image.delete_image(image)
 
+    def volume(self) -> list[float]:
+        """A volume that Cinder transfers to and fro."""
+        owners = [self._cloud.connect(owner.name).block_storage
+                  for owner in self._owners]
+        volume: Any = owners[0].create_volume(size=1, name=servers.NAME)
+        owners[0].wait_for_status(volume, 'available', interval=1)
+        samples = []
+        # An even number: the volume ends with its first owner.
+        for number in range(self._rounds // 2 * 2 or 2):
+            samples.append(self._timed(functools.partial(
+                self._accept, owners[number % 2], owners[1 - number % 2],
+                volume.id)))
+        owners[0].delete_volume(volume)
+        return samples
+
+    def _accept(self, giver: Any, taker: Any, volume_id: str) -> None:
+        offer = giver.create_transfer(volume_id=volume_id)
+        taker.accept_transfer(offer.id, offer.auth_key)
+
 
 @contextlib.contextmanager
 def _without_limits(
@@ -252,30 +271,11 @@ def _without_limits(
         yield
 
 
-def _report(
-    lab: Lab, samples: dict[str, list[float]], facts: dict[str, Any],
-    outage: float,
-) -> None:
-    lab.where.bench.mkdir(exist_ok=True)
-    written = lab.where.bench / 'transfer.json'
-    written.write_text(json.dumps({
-        **facts, 'outage': outage, **durations.document(samples),
-    }, indent=1) + '\n')
-    console.console.print(durations.table(samples))
-    for line in durations.words(samples):
-        console.console.print(line)
-    if outage:
-        console.console.print(
-            'Longest time without a tick of the guest meanwhile: '
-            f'{outage:.2f} s')
-    console.console.print(f'Written: {written}')
-
-
 def run(lab: Lab, rounds: int, cases: abc.Collection[str]) -> int:
     """Measure, and report the result. Returns the exit code.
 
     :param rounds: how many transfers to measure in each case
-    :param cases: names of what to measure; all of durations.CASES if none
+    :param cases: names of what to measure; all of durations.TRANSFER if none
     :raises tool.console.Problem: if a step fails
     """
     setting.need_series(lab)
@@ -306,10 +306,18 @@ def run(lab: Lab, rounds: int, cases: abc.Collection[str]) -> int:
             for server in some:
                 server.ask_transfer(accounts.OTHER_OWNER)
                 server.ask_transfer(accounts.FIRST_OWNER)
-        for case, text in durations.CASES.items():
+        for case, text in durations.TRANSFER.items():
+            if case == 'volume' and not cinder.wanted(lab):
+                continue
             if not cases or case in cases:
                 with setting.step(text):
                     samples[case] = getattr(bench, case)()
     facts['load_average']['end'] = os.getloadavg()
-    _report(lab, samples, facts, bench.outage)
+    durations.report(
+        lab.where.bench / 'transfer.json', samples,
+        {**facts, 'outage': bench.outage})
+    if bench.outage:
+        console.console.print(
+            'Longest time without a tick of the guest during transfers: '
+            f'{bench.outage:.2f} s')
     return 0

@@ -66,8 +66,12 @@ def after_start(lab: Lab) -> None:
         _wire(lab, compute)
 
 
+def database(lab: Lab, compute: topology.Compute) -> str:
+    """Where the database of a host listens, for ovs-vsctl."""
+    return f'unix:{lab.where.host(compute.name) / "ovsdb"}'
+
+
 def _wire(lab: Lab, compute: topology.Compute) -> None:
-    database = f'unix:{lab.where.host(compute.name) / "ovsdb"}'
     settings = {
         'system-id': compute.name, 'hostname': compute.name,
         'ovn-remote': ovn.SOUTHBOUND, 'ovn-encap-type': 'geneve',
@@ -75,7 +79,7 @@ def _wire(lab: Lab, compute: topology.Compute) -> None:
         'ovn-bridge-datapath-type': 'netdev',
         'ovn-bridge-mappings': f'{ovn.PHYSICAL_NETWORK}:{_BRIDGE}'}
     lab.call(
-        'ovs-vsctl', f'--db={database}', '--no-wait',
+        'ovs-vsctl', f'--db={database(lab, compute)}', '--no-wait',
         '--', 'set', 'Open_vSwitch', '.', 'datapath_types=netdev',
         *(f'external_ids:{name}="{value}"'
           for name, value in settings.items()),

@@ -28,6 +28,8 @@ def test_ratios_are_of_medians():
         'transfer, to the bare writes': 2,
         'snapshot, share and boot, to transfer': 75,
         'transfer among many servers, to among few': 1.5})
+    assert durations.ratios({'claim': [2.0], 'boot': [30.0]}) == {
+        'boot, to claim': 15}
 
 
 @pytest.mark.parametrize('missing, left', [
@@ -50,4 +52,4 @@ def test_table_has_each_case():
     rich.console.Console(file=shown, width=100).print(
         durations.table(SAMPLES))
     for case in SAMPLES:
-        assert durations.CASES[case] in shown.getvalue()
+        assert durations.TRANSFER[case] in shown.getvalue()
