@@ -33,7 +33,8 @@ def _pytest(layout):
         name: value for name, value in os.environ.items()
         if not name.startswith(('OS_', 'NOVA_', 'GIT_', 'PYTHON', 'PYTEST'))
     }
-    env['PYTHONPATH'] = f'{layout.root}{os.pathsep}{layout.tree}'
+    env['PYTHONPATH'] = os.pathsep.join(
+        map(str, (layout.root, layout.tree, stestr.SELDOM)))
     with tempfile.TemporaryDirectory() as scratch:
         report = pathlib.Path(scratch) / 'report.xml'
         done = subprocess.run(

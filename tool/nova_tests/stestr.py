@@ -32,6 +32,9 @@ _AT_ONCE = {'unit': 1, 'functional': 2}
 _PASSED = ('success', 'xfail')
 _SKIPPED = 'skip'
 
+# On the path of Python, it makes that collect garbage less often.
+SELDOM = pathlib.Path(__file__).with_name('seldom')
+
 # Seconds between two lines of progress where there is no terminal.
 _QUIET = 60
 
@@ -101,7 +104,7 @@ def environment(tree):
         'OS_TEST_TIMEOUT': '160',
         'OS_NOVA_DISABLE_EVENTLET_PATCHING': 'False',
         'NOVA_RAISE_ON_GREENLET_LEAK': 'True',
-        'PYTHONPATH': str(tree),
+        'PYTHONPATH': f'{tree}{os.pathsep}{SELDOM}',
         'PYTHONWARNINGS': 'ignore::DeprecationWarning:eventlet',
     }
 

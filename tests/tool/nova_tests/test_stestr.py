@@ -2,6 +2,10 @@
 
 """Running tests with stestr, tried on a tree with a few of its own."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 
 from tool.nova_tests import choose
@@ -165,8 +169,20 @@ def test_the_users_own_settings_do_not_reach_the_tests(monkeypatch, tmp_path):
     monkeypatch.setenv('PYTHONPATH', '/mine')
     env = stestr.environment(tmp_path)
     assert 'OS_CLOUD' not in env
-    assert env['PYTHONPATH'] == str(tmp_path)
+    assert env['PYTHONPATH'].split(os.pathsep) == [
+        str(tmp_path), str(stestr.SELDOM)]
     assert env['OS_NOVA_DISABLE_EVENTLET_PATCHING'] == 'False'
+
+
+def test_garbage_is_collected_less_often(tmp_path):
+    usual, seldom = (
+        int(subprocess.run(
+            [sys.executable, *options, '-c',
+             'import gc; print(gc.get_threshold()[0])'],
+            env=stestr.environment(tmp_path), check=True, text=True,
+            capture_output=True).stdout)
+        for options in (['-I'], []))
+    assert seldom > usual
 
 
 CLEAN_MODULE = 'nova.tests.unit.virt.test_clean'
