@@ -52,6 +52,10 @@ def problems(message):
     ids = change_ids(message)
     if len(ids) != 1:
         found.append(f'it has {len(ids)} lines "Change-Id: I...", not one')
+    elif not change_ids(message.rstrip('\n').rpartition('\n\n')[2]):
+        found.append(
+            'its Change-Id is not in the last paragraph, where Gerrit looks '
+            'for it')
     return found
 
 

@@ -46,6 +46,7 @@ def test_a_message_may_name_a_blueprint_or_a_bug(line):
         (GOOD.replace(ID, ''), '0 lines "Change-Id'),
         (GOOD.replace('aaa', 'AAA'), '0 lines "Change-Id'),
         (GOOD + ID + '\n', '2 lines "Change-Id'),
+        (GOOD + '\n# Conflicts:\n#\tit.py\n', 'not in the last paragraph'),
     ],
 )
 def test_a_message_against_the_rules_is_said_so(text, said):
