@@ -184,9 +184,19 @@ class Additions:
             index('update-index', '--force-remove', '--', path)
         return found
 
-    def of(self, name: str) -> abc.Collection[State]:
-        """The files that the patch of a name adds, as its commit does."""
-        return self._added[name].values()
+    def of(self, name: str, it: Patch) -> abc.Collection[State]:
+        """The files that a patch adds, as its commit does.
+
+        :param it: the patch of that name, or its variant in a backport
+        :raises Problem: if the variant adds others than the patch
+        """
+        known = self._added.get(name, {})
+        for path in it.adds:
+            if path not in known:
+                raise Problem(
+                    f'{name} adds {path}, but the patch of that name in '
+                    'patches/ does not.')
+        return [known[path] for path in it.adds]
 
     def check(self, index: git.Git) -> None:
         """Check that the series leaves its files as the overlay has them.

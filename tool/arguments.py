@@ -8,6 +8,7 @@ import re
 
 from tool.layout import NOVA
 from tool.layout import PROJECT
+from tool.layout import RELEASE
 
 PROJECTS = (NOVA, *PROJECT.companions)
 """The projects that have a series here."""
@@ -24,6 +25,14 @@ def _regex(text: str) -> str:
         raise argparse.ArgumentTypeError(
             f'{text!r} is not a regular expression: {error}') from error
     return text
+
+
+def _add_release(command) -> None:
+    command.add_argument(
+        '--release', metavar='VERSION', default=RELEASE,
+        choices=PROJECT.versions,
+        help=f'of Nova: {", ".join(PROJECT.versions)} (%(default)s); those '
+        'before it have the bug fixes of the series alone')
 
 
 def _add_projects(command) -> None:
@@ -46,8 +55,10 @@ def _add_build(commands) -> None:
         'tree with the tag "base" and one commit for each line of '
         'patches/series; and the same of each project in companions/. Work '
         'in a tree that patches/ does not hold is never overwritten unless '
-        '--force is given.')
+        '--force is given. With --release, makes build/nova-VERSION of the '
+        'patches that releases/VERSION/series lists.')
     _add_projects(command)
+    _add_release(command)
     command.add_argument(
         '--force', action='store_true',
         help='discard changes and commits of these trees')
@@ -62,8 +73,11 @@ def _add_refresh(commands) -> None:
         'on, back: edits into patches/, new files to their places in nova/, '
         'api-ref/, doc/ and releasenotes/. Then proves that a build of that '
         'gives the same tree. Does the same for the companions that have a '
-        'tree; new files stay in their patches.')
+        'tree; new files stay in their patches. With --release, takes the '
+        'commits of build/nova-VERSION back: what differs from patches/ and '
+        'the new files goes into variants of patches in releases/VERSION/.')
     _add_projects(command)
+    _add_release(command)
     command.add_argument(
         '--mend', action='store_true',
         help='take those of build/mend (build/mend.PROJECT), where a patch '
@@ -105,8 +119,11 @@ def _add_check(commands) -> None:
         "Nova's requirements; each commit alone passes Nova's pep8 on the "
         'files it touches, and the unit test modules it adds or edits (of '
         'modules of more than 4000 lines, the tests that it touches). The '
-        'same for the companions, by the pre-commit hooks of each.')
+        'same for the companions, by the pre-commit hooks of each. A series '
+        'for an earlier release (--release) must take no number, and say why '
+        'it is without each patch that it does not have.')
     _add_projects(command)
+    _add_release(command)
     command.add_argument(
         '--quick', action='store_true',
         help='leave out the unit tests of each commit')
@@ -122,10 +139,12 @@ def _add_tests(commands) -> None:
         "or edits and Nova's own of the modules that it touches (stestr); "
         'tool/nova_tests/modules.toml lists those. Then the unit tests of '
         'the modules that the companions touch. The last line says how many '
-        'passed and failed.')
+        'passed and failed. With --release, runs those of build/nova-VERSION '
+        'alone.')
     command.add_argument(
         'parts', nargs='*', metavar='PART', type=_part,
         help=f'run only these: {", ".join(PARTS)} (tool has the lab in it)')
+    _add_release(command)
     command.set_defaults(
         call='tool.commands:tests', environment='nova', companions=True,
         parser=command)
@@ -193,6 +212,7 @@ def _add_export(commands) -> None:
         '--undo', action='store_true',
         help='delete the branch that an earlier export made, and check out '
         'what was there before')
+    _add_release(form)
     form.set_defaults(
         call='tool.commands:export_checkout', environment='tool', parser=form)
 
@@ -207,6 +227,7 @@ def _add_export(commands) -> None:
     form.add_argument(
         '--trailer', metavar='LINE', action='append', default=[],
         help='another trailer for each message, such as "Depends-On: …"')
+    _add_release(form)
     form.set_defaults(
         call='tool.commands:export_gerrit', environment='tool', parser=form)
 
@@ -219,6 +240,7 @@ def _add_export(commands) -> None:
     form.add_argument(
         '--proposed', action='store_true',
         help="the changes are on OpenStack's Gerrit: link to them")
+    _add_release(form)
     form.set_defaults(
         call='tool.commands:export_debian', environment='tool', parser=form)
 
@@ -227,14 +249,17 @@ def _add_export(commands) -> None:
         description='Writes patches, and patches.spec with the lines that '
         'name them in a spec file.')
     form.add_argument('directory', metavar='DIR', type=pathlib.Path)
+    _add_release(form)
     form.set_defaults(
         call='tool.commands:export_rdo', environment='tool', parser=form)
 
     form = forms.add_parser(
         'wheel', help='wheels of the patched Nova and its companions',
         description='Builds a wheel of each patched tree, build/nova and '
-        'those of the companions, as it is committed.')
+        'those of the companions, as it is committed. With --release, builds '
+        'that of build/nova-VERSION alone.')
     form.add_argument('directory', metavar='DIR', type=pathlib.Path)
+    _add_release(form)
     form.set_defaults(
         call='tool.commands:export_wheel', environment='tool', parser=form)
 

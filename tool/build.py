@@ -78,7 +78,7 @@ def _leave_to_mend(layout, repo, failure):
             'patch: delete that directory and run this again.'
         )
     where = '\n'.join(f'  {text}' for text in failure.where)
-    patch = os.path.relpath(layout.patches / failure.name, layout.mend)
+    patch = os.path.relpath(layout.patch_file(failure.name), layout.mend)
     return Problem(
         f'{layout.patch(failure.name)} does not apply:\n{where}\n'
         'The tree before it, to mend it in (its additions are there):\n'
@@ -131,8 +131,8 @@ def _build(layout, base, force):
     :returns: what was done, in one line
     """
     staging.finish(layout)
-    fresh = layout.build / f'{layout.project}.new'
-    old = layout.build / f'{layout.project}.old'
+    fresh = layout.tree.with_name(f'{layout.tree.name}.new')
+    old = layout.tree.with_name(f'{layout.tree.name}.old')
     for left in (fresh, old):
         shutil.rmtree(left, ignore_errors=True)
     repo = git.Git(layout.tree)

@@ -14,6 +14,7 @@ import time
 import psutil
 
 from tool import build
+from tool.checks import backport
 from tool.checks.checked import Checked
 from tool.checks import companion
 from tool.checks import memory
@@ -162,9 +163,11 @@ def _unit_tests(
     return f'{passed} passed', found
 
 
+_BELONGS = _Check('every new file belongs to one commit', overlay.belongs)
+
 _CHECKS = (
     _Check('patches apply without fuzz or offset', overlay.applies),
-    _Check('every new file belongs to one commit', overlay.belongs),
+    _BELONGS,
     _Check("commit messages follow Nova's rules", message.check),
     _Check('numbers are the next ones of the release', numbers.check),
     _Check('no change of white space alone', whitespace.check),
@@ -177,6 +180,10 @@ _SLOW = (
     _CheckEach(
         'each commit passes its own unit tests', 'unit_tests', _unit_tests),
 )
+
+_BACKPORT = tuple(
+    _Check('each patch is there, or left out with a reason', backport.check)
+    if check is _BELONGS else check for check in _CHECKS)
 
 _COMPANION = (
     _Check('patches apply without fuzz or offset', overlay.applies),
@@ -213,7 +220,8 @@ def _checks(
 ) -> tuple[_Check | _CheckEach, ...]:
     """What there is to check of the series of a project."""
     if layout.project == NOVA:
-        return _CHECKS + (() if quick else _SLOW)
+        return (_BACKPORT if layout.whole else _CHECKS) + (
+            () if quick else _SLOW)
     # What has passed has done so with the other companions as they were.
     others = '-'.join(
         series.tree_of(git.Git(tree), 'HEAD')

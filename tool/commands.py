@@ -13,13 +13,36 @@ from tool import console
 from tool.layout import Layout
 from tool.layout import NOVA
 from tool.layout import PROJECT
+from tool.layout import RELEASE
 
 
 def _layouts(args: argparse.Namespace) -> list[Layout]:
-    """The series that are asked for; all of them if none is named."""
+    """The series that are asked for; all of them if none is named.
+
+    :raises console.Problem: if one has no series for the release
+    """
+    known = (NOVA,) if args.release != RELEASE else (
+        NOVA, *PROJECT.companions)
     return [
-        PROJECT.of(name)
-        for name in args.projects or (NOVA, *PROJECT.companions)]
+        PROJECT.on(args.release).of(name)
+        for name in _of_release(
+            getattr(args, 'projects', []), known, args.release)]
+
+
+def _of_release(
+    names: list[str], known: tuple[str, ...], release: str
+) -> list[str]:
+    """What is asked for of a release; all that there is if nothing is named.
+
+    :param known: what there is
+    :raises console.Problem: if something is not there
+    """
+    for name in names:
+        if name not in known:
+            raise console.Problem(
+                f'{name} is not for Nova {release}: only '
+                f'{", ".join(known)}.', 2)
+    return names or list(known)
 
 
 def build(args: argparse.Namespace) -> int:
@@ -45,8 +68,8 @@ def refresh(args: argparse.Namespace) -> int:
             console.line(text)
         if not changed:
             console.line(
-                f'{layout.shown(layout.patches)}/ and what belongs to it are '
-                'up to date.')
+                f'{layout.refreshed[0]}/ and what belongs to it are up to '
+                'date.')
         if args.mend:
             console.line(f'Now go on with: {layout.command("build")}')
     return 0
@@ -68,9 +91,15 @@ def check(args: argparse.Namespace) -> int:
 
 def tests(args: argparse.Namespace) -> int:
     from tool import arguments
+    from tool.nova_tests import stestr
     from tool import tests
 
-    return tests.run(PROJECT, args.parts or arguments.PARTS)
+    known = arguments.PARTS
+    if args.release != RELEASE:
+        known = tuple(stestr.SUITES)
+    return tests.run(
+        PROJECT.on(args.release),
+        _of_release(args.parts, known, args.release))
 
 
 def upstream(args: argparse.Namespace) -> int:
@@ -89,9 +118,10 @@ def export_checkout(args: argparse.Namespace) -> int:
     if args.undo:
         checkout.take_back(args.directory, args.branch)
         return 0
-    builder.build(PROJECT)
+    layout = PROJECT.on(args.release)
+    builder.build(layout)
     checkout.put(
-        PROJECT, args.directory, args.branch, args.signoff, args.replace)
+        layout, args.directory, args.branch, args.signoff, args.replace)
     return 0
 
 
@@ -99,8 +129,9 @@ def export_gerrit(args: argparse.Namespace) -> int:
     from tool import build as builder
     from tool.exports import gerrit
 
-    builder.build(PROJECT)
-    gerrit.export(PROJECT, args.directory, args.topic, args.trailer)
+    layout = PROJECT.on(args.release)
+    builder.build(layout)
+    gerrit.export(layout, args.directory, args.topic, args.trailer)
     return 0
 
 
@@ -108,8 +139,9 @@ def export_debian(args: argparse.Namespace) -> int:
     from tool import build as builder
     from tool.exports import quilt
 
-    builder.build(PROJECT)
-    quilt.debian(PROJECT, args.directory, args.proposed)
+    layout = PROJECT.on(args.release)
+    builder.build(layout)
+    quilt.debian(layout, args.directory, args.proposed)
     return 0
 
 
@@ -117,8 +149,9 @@ def export_rdo(args: argparse.Namespace) -> int:
     from tool import build as builder
     from tool.exports import quilt
 
-    builder.build(PROJECT)
-    quilt.rdo(PROJECT, args.directory)
+    layout = PROJECT.on(args.release)
+    builder.build(layout)
+    quilt.rdo(layout, args.directory)
     return 0
 
 
@@ -126,7 +159,7 @@ def export_wheel(args: argparse.Namespace) -> int:
     from tool import build as builder
     from tool.exports import wheel
 
-    layouts = [PROJECT.of(name) for name in (NOVA, *PROJECT.companions)]
+    layouts = _layouts(args)
     for layout in layouts:
         builder.build(layout)
     wheel.export(layouts, args.directory)

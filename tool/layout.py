@@ -7,7 +7,7 @@ import dataclasses
 import fcntl
 import pathlib
 
-# The release that the series stands on.
+# The release that the series stands on, with all of its patches.
 RELEASE = '34.0.0'
 
 # The directories that hold additions, at the paths of Nova's own tree.
@@ -22,14 +22,39 @@ class Layout:
     """The places of one copy of this repository, all below its root.
 
     :ivar project: whose series is meant: Nova's, or that of a companion
+    :ivar version: the release of Nova that is meant: the one that the series
+        stands on, or an earlier one that has a backport
     """
 
     root: pathlib.Path
     project: str = NOVA
+    version: str = RELEASE
 
     def of(self, project):
         """The places of the series of another project."""
         return dataclasses.replace(self, project=project)
+
+    def on(self, version):
+        """The places of the series on another release of Nova."""
+        return dataclasses.replace(self, version=version)
+
+    @property
+    def versions(self):
+        """The releases of Nova that there is a series for."""
+        return sorted(
+            (pin.parent.name for pin in self.root.glob('releases/*/pin.txt')),
+            key=lambda name: [int(part) for part in name.split('.')])
+
+    @property
+    def whole(self):
+        """The places of the series that a backport is of; None if it is none.
+
+        A backport has some of its patches, and takes new files from its
+        overlay.
+        """
+        if self.project == NOVA and self.version != RELEASE:
+            return self.on(RELEASE)
+        return None
 
     @property
     def companions(self):
@@ -48,9 +73,37 @@ class Layout:
     def patches(self):
         return self.home / 'patches'
 
+    @property
+    def backports(self):
+        """The places of the backports of the series."""
+        if self.project != NOVA or self.whole:
+            return []
+        return [self.on(version) for version in self.versions
+                if version != RELEASE]
+
+    @property
+    def refreshed(self):
+        """What a refresh may change: directories below the root."""
+        if self.whole:
+            return (self.shown(self.release),)
+        return (self.shown(self.patches), *self.overlay,
+                *(backport.shown(backport.release)
+                  for backport in self.backports))
+
+    @property
+    def series(self):
+        """The list of the patches, in their order."""
+        return (self.release if self.whole else self.patches) / 'series'
+
+    def patch_file(self, name):
+        """Where a patch is: in patches/, unless a backport has a variant."""
+        variant = self.release / name
+        return variant if self.whole and variant.is_file() else (
+            self.patches / name)
+
     def patch(self, name):
         """The path of a patch as users know it."""
-        return self.shown(self.patches / name)
+        return self.shown(self.patch_file(name))
 
     @property
     def overlay(self):
@@ -64,7 +117,7 @@ class Layout:
     def release(self):
         """What is known of the release that the series stands on."""
         if self.project == NOVA:
-            return self.root / 'releases' / RELEASE
+            return self.root / 'releases' / self.version
         return self.home
 
     @property
@@ -93,13 +146,15 @@ class Layout:
     @property
     def tree(self):
         """The patched tree, on which everything else stands."""
+        if self.whole:
+            return self.build / f'{self.project}-{self.version}'
         return self.build / self.project
 
     def beside(self, purpose):
-        """A directory in build/ that only this project uses."""
-        if self.project == NOVA:
+        """A directory in build/ that only this series uses."""
+        if self.tree.name == NOVA:
             return self.build / purpose
-        return self.build / f'{purpose}.{self.project}'
+        return self.build / f'{purpose}.{self.tree.name}'
 
     @property
     def mend(self):
@@ -116,6 +171,8 @@ class Layout:
         name, *options = words.split()
         if self.project != NOVA:
             name += f' {self.project}'
+        if self.whole:
+            options.append(f'--release {self.version}')
         return ' '.join(['./run', name, *options])
 
     def shown(self, path):

@@ -81,19 +81,32 @@ def _take(layout, repo, commit, taken):
     )
 
 
-def _additions(layout):
-    """Paths of all additions that the patches name."""
+def _replaced(layout, staged):
+    """Paths of what takes its place anew, or goes if it is not staged."""
+    if layout.whole:
+        return _variants(layout)
+    found = {layout.patch(name) for name in series.names(layout)}
+    for name in series.names(layout):
+        found.update(series.load(layout, name).adds)
+    for backport in layout.backports:
+        if staged.on(backport.version).release.exists():
+            found |= _variants(backport)
+    return found
+
+
+def _variants(backport):
+    """Paths of the patches that differ in a backport."""
     return {
-        path
-        for name in series.names(layout)
-        for path in series.load(layout, name).adds
-    }
+        backport.shown(path)
+        for name in series.names(backport)
+        for path in [backport.patch_file(name)]
+        if path.is_relative_to(backport.release)}
 
 
-def _key(it):
+def _key(message):
     """What stays of a patch when it is changed: its Change-Id, or subject."""
-    change = re.search(r'^Change-Id: (\S+)$', it.message, re.MULTILINE)
-    return change[1] if change else it.subject
+    change = re.search(r'^Change-Id: (\S+)$', message, re.MULTILINE)
+    return change[1] if change else message.split('\n', 1)[0]
 
 
 def _comments(layout):
@@ -105,7 +118,7 @@ def _comments(layout):
     :returns: the first ones, and for each patch its key and its comments
     """
     try:
-        text = (layout.patches / series.SERIES).read_text()
+        text = layout.series.read_text()
     except FileNotFoundError:
         return _COMMENT, []
     head, gap, rest = text.partition('\n\n')
@@ -117,7 +130,8 @@ def _comments(layout):
     found, comments = [], ''
     for line in rest.splitlines(True):
         if line.strip() and not line.startswith('#'):
-            found.append((_key(series.load(layout, line.strip())), comments))
+            found.append(
+                (_key(series.load(layout, line.strip()).message), comments))
             comments = ''
         else:
             comments += line
@@ -133,7 +147,7 @@ def _series(layout, patches, names):
     :param names: their file names
     """
     head, commented = _comments(layout)
-    keys = [_key(it) for it in patches]
+    keys = [_key(it.message) for it in patches]
     before, pending = {}, ''
     for key, comments in commented:
         pending += comments
@@ -176,6 +190,82 @@ def _stage(layout, repo, commits, rest):
     :param rest: names of the patches that follow, which stay as they are
     """
     staged = dataclasses.replace(layout, root=layout.staging)
+    if layout.whole:
+        _stage_backport(layout, repo, staged, commits, rest)
+    else:
+        _stage_series(layout, repo, staged, commits, rest)
+    return staged
+
+
+def _variant(repo, it, states, commit):
+    """The patch that a backport needs for a commit.
+
+    It adds the new files as the series has them, and edits what is otherwise.
+
+    :param it: the patch of the series
+    :param states: the files that this adds
+    :returns: a patch; None if that of the series will do
+    """
+    message = patch.tidy(repo('log', '-1', '--format=%B', commit))
+    wanted = series.tree_of(repo, commit)
+    with tempfile.TemporaryDirectory() as scratch:
+        index = repo.with_index(pathlib.Path(scratch) / 'index')
+        index('read-tree', f'{commit}^')
+        there = set(index.lines('ls-tree', '-r', '--name-only', wanted))
+        added = [state for state in states if state.path in there]
+        if added:
+            index(
+                'update-index', '-z', '--add', '--index-info',
+                stdin=b''.join(state.entry for state in added))
+        before = index('write-tree')
+        if message == it.message and len(added) == len(states):
+            applied = not it.edits.strip() or not index.run(
+                'apply', '--cached', '--whitespace=nowarn', '-',
+                stdin=it.edits).returncode
+            if applied and index('write-tree') == wanted:
+                return None
+    return patch.Patch(
+        message=message,
+        date=int(repo('log', '-1', '--format=%at', commit)),
+        adds=tuple(state.path for state in added),
+        edits=repo.raw(*_DIFF, '-r', before, wanted))
+
+
+def _stage_backport(layout, repo, staged, commits, rest):
+    """Puts the variants of a backport, and its series, into staging."""
+    whole, patches = series.whole_of(layout)
+    states = additions.Additions(repo, whole, patches)
+    by_key = {_key(it.message): (name, it) for name, it in patches}
+    staged.release.mkdir(parents=True)
+    # What a proof needs, and what the backport leaves as it is.
+    for path in (layout.patches, *(layout.root / top for top in layout.overlay
+                                   if (layout.root / top).exists())):
+        shutil.copytree(
+            path, staged.root / path.relative_to(layout.root), symlinks=True)
+    names, kept = [], []
+    for commit in commits:
+        key = _key(repo('log', '-1', '--format=%B', commit).strip())
+        if key not in by_key:
+            shown = repo('log', '-1', '--format=%h "%s"', commit)
+            raise Problem(
+                f'Commit {shown} cannot be taken: patches/ has no patch of '
+                'that Change-Id, of which it could be a backport.')
+        name, it = by_key[key]
+        kept.append(it)
+        names.append(name)
+        variant = _variant(repo, it, states.of(name, it), commit)
+        if variant:
+            (staged.release / name).write_bytes(patch.write(variant))
+    for name in rest:
+        kept.append(series.load(layout, name))
+        names.append(name)
+        if layout.patch_file(name).is_relative_to(layout.release):
+            shutil.copy2(layout.patch_file(name), staged.release)
+    staged.series.write_text(_series(layout, kept, names))
+
+
+def _stage_series(layout, repo, staged, commits, rest):
+    """Puts patches, new files and the series into staging."""
     staged.patches.mkdir(parents=True)
     taken = set()
     patches = [_take(layout, repo, commit, taken) for commit in commits]
@@ -198,10 +288,32 @@ def _stage(layout, repo, commits, rest):
     for number, it in enumerate(patches, 1):
         names.append(patch.file_name(number, it.subject))
         (staged.patches / names[-1]).write_bytes(patch.write(it))
-    (staged.patches / series.SERIES).write_text(
-        _series(layout, patches, names)
-    )
-    return staged
+    staged.series.write_text(_series(layout, patches, names))
+    _stage_names(layout, staged, dict(zip(
+        (_key(it.message) for it in patches), names, strict=True)))
+
+
+def _stage_names(layout, staged, names):
+    """Puts what backports have of the series into staging, by its new names.
+
+    :param names: the file names that the patches get, by what stays of them
+    """
+    renamed = {
+        name: names.get(_key(it.message), name)
+        for name, it in series.load_all(layout)}
+    for backport in layout.backports:
+        old = backport.series.read_text()
+        new = re.sub(
+            r'[^\s:]+\.patch', lambda match: renamed.get(match[0], match[0]),
+            old)
+        if new == old:
+            continue
+        home = staged.on(backport.version).release
+        home.mkdir(parents=True)
+        (home / series.SERIES).write_text(new)
+        for path in _variants(backport):
+            file = layout.root / path
+            shutil.copy2(file, home / renamed.get(file.name, file.name))
 
 
 def _prove(repo, staged, base, commits):
@@ -297,9 +409,7 @@ def refresh(layout, mend=False):
         try:
             staged = _stage(layout, repo, commits, rest)
             head = _prove(repo, staged, repo.commit('base'), commits)
-            before = _additions(layout) | {
-                layout.patch(name) for name in series.names(layout)
-            }
+            before = _replaced(layout, staged)
             (staged.root / 'ready.new').write_text(
                 '\n'.join(['-' if mend else head, *sorted(before)]) + '\n'
             )

@@ -58,18 +58,20 @@ def names(layout):
     :raises Problem: if the series names one twice, or one that is not there
     """
     try:
-        lines = (layout.patches / SERIES).read_text().splitlines()
+        lines = layout.series.read_text().splitlines()
     except FileNotFoundError:
         return []
     found = [line.strip() for line in lines]
     found = [line for line in found if line and not line.startswith('#')]
     for name in found:
-        if not (layout.patches / name).is_file():
+        if not layout.patch_file(name).is_file():
             raise Problem(
-                f'{layout.patch(SERIES)} names {name}, which is not there.'
+                f'{layout.shown(layout.series)} names {name}, which is not '
+                'there.'
             )
         if found.count(name) > 1:
-            raise Problem(f'{layout.patch(SERIES)} names {name} twice.')
+            raise Problem(
+                f'{layout.shown(layout.series)} names {name} twice.')
     return found
 
 
@@ -79,7 +81,24 @@ def load(layout, name):
     :raises Problem: if the file is not a patch
     """
     return patch.read(
-        (layout.patches / name).read_bytes(), layout.patch(name))
+        layout.patch_file(name).read_bytes(), layout.patch(name))
+
+
+def load_all(layout):
+    """All patches with their file names, in their order.
+
+    :raises Problem: if the series is not one
+    """
+    return [(name, load(layout, name)) for name in names(layout)]
+
+
+def whole_of(layout):
+    """The places and the patches of the series that has the new files.
+
+    :returns: those of the series itself, unless it is a backport
+    """
+    whole = layout.whole or layout
+    return whole, load_all(whole)
 
 
 def _hunk(edits, path, line):
@@ -155,16 +174,16 @@ def make_commits(repo, layout, base, limit=None):
     :raises Problem: if the series is not one
     """
     made = []
-    patches = [(name, load(layout, name)) for name in names(layout)]
-    states = additions.Additions(repo, layout, patches)
+    patches = load_all(layout)
+    states = additions.Additions(repo, *whole_of(layout))
     with tempfile.TemporaryDirectory() as scratch:
         repo = repo.with_index(pathlib.Path(scratch) / 'index')
         repo('read-tree', base)
         parent = base
         for name, it in patches[:limit]:
-            made.append(_make(repo, name, it, states.of(name), parent))
+            made.append(_make(repo, name, it, states.of(name, it), parent))
             parent = made[-1].commit
-        if len(made) == len(patches):
+        if len(made) == len(patches) and not layout.whole:
             states.check(repo)
     return made
 

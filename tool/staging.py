@@ -58,8 +58,7 @@ def _swap(layout, staged):
     :returns: what changed, one line for each file
     """
     changed = []
-    patches = staged.patches.relative_to(staged.root)
-    wanted = _files(staged.root, (patches, *layout.overlay))
+    wanted = _files(staged.root, layout.refreshed)
     gone = set()
     for line in (staged.root / READY).read_text().splitlines()[1:]:
         if line not in wanted and os.path.lexists(layout.root / line):

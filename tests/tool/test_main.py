@@ -56,6 +56,7 @@ def test_help_makes_no_environment(capsys, entered, words, usage):
     (['help', 'biuld'], './run [-h] COMMAND', "'biuld'"),
     (['build', '--bogus'], './run build ', '--bogus'),
     (['build', '--branch'], './run build ', '--branch'),
+    (['build', '--release', '1.2'], './run build ', "'1.2'"),
     (['build', 'nvoa'], './run build ', "'nvoa' is none of nova, open"),
     (['export', 'wheel', '--bogus', 'x'], './run export wheel', '--bogus'),
     (['upstream', '--only', '('], './run upstream ', 'regular expression'),

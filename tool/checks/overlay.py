@@ -2,19 +2,43 @@
 
 """Patches and overlay fit each other, and the release they stand on."""
 
+from collections import abc
 import os
 import pathlib
 
 from tool.checks.checked import Checked
+from tool.layout import Layout
 from tool import series
 
 
 def applies(checked: Checked) -> list[str]:
-    """Patches that do not stand exactly where they say."""
+    """Patches that do not stand exactly where they say.
+
+    Those that a backport shares with the series stand where they do there.
+    """
+    layout = checked.layout
     return [
-        f'{checked.layout.patch(one.name)}: {text}: bring it up to date with '
-        f'{checked.layout.command("refresh")}'
-        for one in checked.made for text in one.offsets
+        f'{layout.patch(one.name)}: {text}: bring it up to date with '
+        f'{layout.command("refresh")}'
+        for one in checked.made
+        if not layout.whole
+        or layout.patch_file(one.name).is_relative_to(layout.release)
+        for text in one.offsets
+    ]
+
+
+def strays(
+    layout: Layout, home: pathlib.Path, besides: abc.Collection[str] = ()
+) -> list[str]:
+    """Files beside patches that are not patches of the series.
+
+    :param home: what holds the patches
+    :param besides: names of files that may be there
+    """
+    known = {*series.names(layout), series.SERIES, *besides}
+    return [
+        f'{layout.shown(file)} is not in {layout.shown(layout.series)}'
+        for file in sorted(home.glob('*')) if file.name not in known
     ]
 
 
@@ -36,10 +60,4 @@ def belongs(checked: Checked) -> list[str]:
                 path = str(file.relative_to(checked.layout.root))
                 if path not in owners:
                     found.append(f'{path} is added by no patch')
-    named = {name for name, _ in checked.patches()}
-    for file in sorted(checked.layout.patches.glob('*')):
-        if file.name not in named | {series.SERIES}:
-            found.append(
-                f'{checked.layout.patch(file.name)} is not in '
-                f'{checked.layout.patch(series.SERIES)}')
-    return found
+    return found + strays(checked.layout, checked.layout.patches)

@@ -211,7 +211,7 @@ def _leave(
 
 
 def _refusal(
-    title: str, directory: pathlib.Path, merged: merge.Merged,
+    layout: Layout, directory: pathlib.Path, merged: merge.Merged,
     where: pathlib.Path, switch: str, identity: abc.Sequence[str],
 ) -> Problem:
     """What to say if not all of the series could be merged.
@@ -221,12 +221,13 @@ def _refusal(
     :param identity: settings of git for whoever has no identity
     """
     listed = '\n'.join(
-        f'  patches/{name}: {conflict}'
+        f'  {layout.patch(name)}: {conflict}'
         for name, found in merged.conflicts.items() for conflict in found)
     at, patches = shlex.quote(str(directory)), shlex.quote(str(where))
     am = ' '.join(['git', *identity, 'am', '-3'])
     return Problem(
-        f'The series, made for {title}, conflicts with {directory}:\n'
+        f'The series, made for {release.read(layout).title}, conflicts with '
+        f'{directory}:\n'
         f'{listed}\n{directory} is as it was. To go on there, from the first '
         f'of these patches:\n  cd {at} && {switch} '
         f'{merged.head} && {am} {patches}/*.patch\n'
@@ -273,7 +274,7 @@ def put(
                 repo, directory, place.onto,
                 [built[name] for name in merged.left], owner, trailers)
             raise _refusal(
-                release.read(layout).title, directory, merged, where,
+                layout, directory, merged, where,
                 f'git switch -{"C" if replace else "c"} {branch}', identity)
         _keep(repo, directory, place.onto, merged.head)
         try:

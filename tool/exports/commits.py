@@ -41,19 +41,21 @@ class Topic:
 
 
 def topics(layout: Layout) -> list[Topic]:
-    """The topics that comments of patches/series begin.
+    """The topics that comments of the series begin.
 
     Patches before the first such comment belong to no topic.
 
     :raises Problem: if two topics have one name
     """
     found: list[Topic] = []
-    text = (layout.patches / series.SERIES).read_text()
+    text = layout.series.read_text()
     for line in text.splitlines():
         line = line.strip()
         if match := _TOPIC.match(line):
             if match[1] in {topic.name for topic in found}:
-                raise Problem(f'patches/series has two topics {match[1]}.')
+                raise Problem(
+                    f'{layout.shown(layout.series)} has two topics '
+                    f'{match[1]}.')
             found.append(Topic(match[1], match[2] or '', ()))
         elif found and line and not line.startswith('#'):
             found[-1] = dataclasses.replace(
@@ -77,7 +79,8 @@ def choose(layout: Layout, name: str | None) -> abc.Sequence[str]:
             return topic.patches
     listed = ', '.join(topic.name for topic in known) or 'none'
     raise Problem(
-        f'There is no topic {name!r}; patches/series has {listed}.', 2)
+        f'There is no topic {name!r}; {layout.shown(layout.series)} has '
+        f'{listed}.', 2)
 
 
 def identity(repo: git.Git) -> tuple[str, str]:
@@ -152,7 +155,7 @@ def built(layout: Layout) -> dict[str, str]:
     if work := tree.work_in(repo):
         raise Problem(
             f'{layout.shown(layout.tree)} {work}: take it back first, with '
-            './run refresh.')
+            f'{layout.command("refresh")}.')
     return dict(zip(
         names, repo.lines('rev-list', '--reverse', 'base..HEAD'),
         strict=True))
