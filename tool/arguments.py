@@ -144,6 +144,10 @@ def _add_tests(commands) -> None:
     command.add_argument(
         'parts', nargs='*', metavar='PART', type=_part,
         help=f'run only these: {", ".join(PARTS)} (tool has the lab in it)')
+    command.add_argument(
+        '--all', action='store_true',
+        help='run also those tests of the tool that take long: wheels in '
+        'environments of their own, and all that ./run upstream does')
     _add_release(command)
     command.set_defaults(
         call='tool.commands:tests', environment='nova', companions=True,

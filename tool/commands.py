@@ -99,7 +99,7 @@ def tests(args: argparse.Namespace) -> int:
         known = tuple(stestr.SUITES)
     return tests.run(
         PROJECT.on(args.release),
-        _of_release(args.parts, known, args.release))
+        _of_release(args.parts, known, args.release), args.all)
 
 
 def upstream(args: argparse.Namespace) -> int:

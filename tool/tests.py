@@ -20,12 +20,13 @@ from tool.nova_tests import stestr
 from tool.nova_tests import touched
 
 
-def _pytest(layout):
+def _pytest(layout, everything):
     """Runs the tests of the tool and of the lab.
 
     Those of tests/machine need packages of the system; `./run lab smoke` runs
     them.
 
+    :param everything: also those that are marked "whole"
     :returns: the Outcome
     """
     outcome = stestr.Outcome()
@@ -41,8 +42,9 @@ def _pytest(layout):
             [
                 sys.executable, '-m', 'pytest', '--quiet',
                 '--numprocesses=logical', '--dist=loadfile',
-                f'--junitxml={report}', 'tests/tool', 'tests/lab',
-                'tests/devstack',
+                f'--junitxml={report}',
+                *([] if everything else ['-m', 'not whole']),
+                'tests/tool', 'tests/lab', 'tests/devstack',
             ],
             cwd=layout.root, env=env, stdin=subprocess.DEVNULL, check=False,
         )
@@ -121,10 +123,11 @@ def _report(title, outcome, seconds):
     )
 
 
-def run(layout, parts):
+def run(layout, parts, everything=False):
     """Runs the tests and prints their number, alone on the last line.
 
     :param parts: names of what to run: "tool", a suite of Nova or a companion
+    :param everything: run also those tests of the tool that take long
     :returns: the exit code
     """
     build.build(layout)
@@ -132,7 +135,7 @@ def run(layout, parts):
     for part in parts:
         start = time.monotonic()
         if part == 'tool':
-            title, outcome = 'Tool and lab', _pytest(layout)
+            title, outcome = 'Tool and lab', _pytest(layout, everything)
         elif part in layout.companions:
             title, outcome = part, _companion(layout.of(part))
         else:

@@ -274,7 +274,7 @@ def test_a_backport_is_exported(mended, exporter, tmp_path):
     ('tests', {'parts': ['unit', 'tempest']}),
 ])
 def test_what_has_no_earlier_release_is_refused(command, words):
-    args = argparse.Namespace(release=VERSION, **words)
+    args = argparse.Namespace(release=VERSION, all=False, **words)
     with pytest.raises(Problem, match='is not for Nova 33.0.2') as raised:
         getattr(commands, command)(args)
     assert raised.value.code == 2

@@ -125,6 +125,7 @@ def _type(environment, command, *words):
     return done.stdout
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize('project', PACKAGES)
 def test_a_wheel_holds_its_package_as_committed(wheels, project):
     repo = git.Git(PROJECT.of(project).tree)
@@ -139,6 +140,7 @@ def test_a_wheel_holds_its_package_as_committed(wheels, project):
                 usedforsecurity=False).hexdigest() == blob, path
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize('project', PACKAGES)
 def test_the_record_of_a_wheel_is_right(wheels, project):
     with zipfile.ZipFile(wheels[project]) as held:
@@ -156,11 +158,13 @@ def test_the_record_of_a_wheel_is_right(wheels, project):
                 hashed).rstrip(b'=').decode(), name
 
 
+@pytest.mark.whole
 def test_the_wheels_fit_the_pinned_dependencies(environment):
     assert _pip(environment, 'check').stdout == (
         'No broken requirements found.\n')
 
 
+@pytest.mark.whole
 def test_nova_runs_from_its_wheel(environment):
     assert _type(environment, 'nova-compute', '--version') == (
         f'{release.read(PROJECT).version}\n')
@@ -170,6 +174,7 @@ def test_nova_runs_from_its_wheel(environment):
     assert where.is_relative_to(environment)
 
 
+@pytest.mark.whole
 def test_the_command_line_runs_from_its_wheel(environment):
     version = wheel.version(PROJECT.of('python-openstackclient'))
     assert _type(environment, 'openstack', '--version') == (

@@ -56,6 +56,7 @@ def _series(tree, **cases):
     refresh.refresh(tree.layout)
 
 
+@pytest.mark.whole
 def test_a_series_without_regressions_passes(tests, capsys):
     _series(tests, good=True, bad=True, more=NEW)
     assert compare.run(tests.layout, ['unit']) == 0
@@ -74,6 +75,7 @@ def test_a_regression_is_named(tests, capsys):
     )
 
 
+@pytest.mark.whole
 def test_a_test_that_passes_the_second_time_is_no_regression(
         tests, capsys, tmp_path):
     flag = tmp_path / 'flag'
@@ -88,6 +90,7 @@ def test_a_test_that_passes_the_second_time_is_no_regression(
     )
 
 
+@pytest.mark.whole
 def test_what_has_run_is_not_run_again(tests, capsys, monkeypatch):
     _series(tests, good=True, bad=False, more='')
     compare.run(tests.layout, ['unit'])
@@ -103,6 +106,7 @@ def test_what_has_run_is_not_run_again(tests, capsys, monkeypatch):
     assert 'patched: 2 have run before' in said
 
 
+@pytest.mark.whole
 def test_an_interrupted_run_goes_on_where_it_was(
         tests, capsys, monkeypatch):
     _series(tests, good=True, bad=False, more='')
@@ -126,6 +130,7 @@ def test_an_interrupted_run_goes_on_where_it_was(
     assert len(calls) == 3 + 1 + 2
 
 
+@pytest.mark.whole
 def test_other_packages_make_results_of_their_own(tests, capsys):
     _series(tests, good=True, bad=False, more='')
     compare.run(tests.layout, ['unit'])
@@ -135,6 +140,7 @@ def test_other_packages_make_results_of_their_own(tests, capsys):
     assert 'have run before' not in capsys.readouterr().out
 
 
+@pytest.mark.whole
 def test_tests_can_be_chosen(tests, capsys):
     _series(tests, good=False, bad=False, more='')
     assert compare.run(tests.layout, ['unit'], 'test_bad') == 0
