@@ -2,12 +2,15 @@
 
 """Numbers that upstream gives out: those of a tree, and of the series."""
 
+import re
+
 import pytest
 
 from tests.tool.checks.conftest import refreshed
 from tests.tool import conftest
 from tool import build
 from tool.checks import numbers as check
+from tool import git
 from tool.layout import PROJECT
 from tool import numbers
 
@@ -173,3 +176,23 @@ def test_a_microversion_is_known_by_what_takes_it():
     for name in ('live-migrate-rescued', 'transfer'):
         assert numbers.microversion(PROJECT, name) in (
             numbers.taken(PROJECT)['microversion'])
+
+
+def test_hosts_of_the_series_claim_nothing_by_a_number():
+    """Another release would take it for what it means by that number."""
+    claims = {
+        name for name in numbers.taken(PROJECT)
+        if name != 'microversion' and not name.endswith('Payload')}
+    # EventType is of notifications. What the other stands for is left to the
+    # release: nova/tests/unit/objects/test_migrate_data_releases.py.
+    assert claims == {'objects.EventType', 'objects.LibvirtLiveMigrateData'}
+
+
+def test_hosts_of_another_release_are_believed_nothing_by_a_number():
+    """Its number may stand for something else than that of the series."""
+    diff = git.Git(PROJECT.tree).lines(
+        'diff', 'base', '--', 'nova', ':!nova/tests')
+    assert len(diff) > 1000
+    assert [line for line in diff if re.search(
+        r'^\+.*(minimum_version|MIN_COMPUTE|can_send_version|SERVICE_VERSION'
+        r'|service\.version|has_version)', line)] == []
