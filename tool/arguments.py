@@ -147,7 +147,8 @@ def _add_tests(commands) -> None:
     command.add_argument(
         '--all', action='store_true',
         help='run also those tests of the tool that take long: wheels in '
-        'environments of their own, and all that ./run upstream does')
+        'environments of their own, all that ./run upstream does, and builds '
+        'and refreshes that are killed at each step')
     _add_release(command)
     command.set_defaults(
         call='tool.commands:tests', environment='nova', companions=True,

@@ -6,6 +6,8 @@ import itertools
 import os
 import shutil
 
+import pytest
+
 from tests.tool import conftest
 from tool import build
 from tool import git
@@ -53,6 +55,7 @@ def _whole(layout, heads):
     return git.Git(layout.tree).commit('HEAD') in heads
 
 
+@pytest.mark.whole
 def test_a_first_build_that_dies_leaves_no_half_tree(two):
     layout = two.layout
     head = two.git.commit('HEAD')
@@ -85,6 +88,7 @@ def test_a_later_build_that_dies_is_healed_by_the_next(two):
     assert point > 10
 
 
+@pytest.mark.whole
 def test_a_refresh_that_dies_is_ended_or_undone(two):
     layout = two.layout
     before = conftest.snapshot(layout.root)
