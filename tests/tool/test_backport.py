@@ -16,8 +16,10 @@ from tool.checks import overlay
 from tool.checks import requirements
 from tool import commands
 from tool.console import Problem
+from tool.exports import checkout
 from tool.exports import gerrit
 from tool.exports import quilt
+from tool import git
 from tool.layout import PROJECT
 from tool import refresh
 
@@ -31,6 +33,7 @@ BASE = {
         '# Earlier.\n' + conftest.BASE['nova/compute/manager.py'],
     'nova/virt/driver.py': 'ONE = 0\nTWO = 2\nTHREE = 3\n',
     'nova/objects/service.py': 'SERVICE_VERSION = 72\n',
+    'nova/api/openstack/api_version_request.py': "_MAX_API_VERSION = '2.9'\n",
 }
 SERIES = (
     '# An earlier one.\n#\n# Without 0002-Second.patch: a feature\n\n'
@@ -265,6 +268,26 @@ def test_a_backport_is_exported(mended, exporter, tmp_path):
     (file,) = (tmp_path / 'gerrit').glob('*.patch')
     assert '\n+NAME = "rescue"\n' in file.read_text()
     assert '\n ONE = 0\n' in file.read_text()
+
+
+def test_a_backport_goes_on_a_checkout_of_its_release(
+    mended, exporter, tmp_path
+):
+    nova = git.Git(tmp_path / 'nova', own=True)
+    for path, text in BASE.items():
+        (nova.tree / path).parent.mkdir(parents=True, exist_ok=True)
+        (nova.tree / path).write_text(text)
+    nova('init', '--quiet')
+    nova('add', '--all')
+    nova('commit', '--quiet', '--message=Theirs')
+    checkout.put(mended.layout, nova.tree, 'ours')
+    assert 'TWO = 22' in (nova.tree / 'nova/virt/driver.py').read_text()
+    checkout.take_back(nova.tree, 'ours')
+    (nova.tree / 'nova/objects/service.py').write_text(
+        'SERVICE_VERSION = 74\n')
+    nova('commit', '--quiet', '--all', '--message=Of a later release')
+    with pytest.raises(Problem, match='service version is 74, not 72'):
+        checkout.put(mended.layout, nova.tree, 'ours')
 
 
 @pytest.mark.parametrize('command, words', [

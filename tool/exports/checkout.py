@@ -125,11 +125,20 @@ def _check_numbers(
 ) -> None:
     """Refuse a checkout in which the numbers of the series are not the next.
 
-    The patches may well apply there, and yet not work.
+    The patches may well apply there, and yet not work. A backport, which takes
+    none, goes where those of its release are the last.
 
     :raises Problem: saying which
     """
-    wrong = numbers.not_next(numbers.of(repo, onto), numbers.taken(layout))
+    standing = numbers.of(repo, onto)
+    wrong = numbers.not_next(standing, numbers.taken(layout))
+    if layout.whole:
+        wrong = {
+            name: f'{numbers.title(name)} is {standing.get(name, "missing")}, '
+            f'not {value}'
+            for name, value in dataclasses.asdict(
+                release.facts(layout)).items()
+            if standing.get(name) != str(value)}
     if wrong:
         listed = '\n'.join(f'  {text}' for text in wrong.values())
         raise Problem(
