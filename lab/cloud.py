@@ -11,6 +11,7 @@ from abc import ABC
 from abc import abstractmethod
 from collections import abc
 import dataclasses
+from typing import Any
 
 from openstack import connection
 
@@ -118,6 +119,27 @@ class Cloud(ABC):
 
         :param delete: whether it is to delete them
         """
+
+    def spoil_image(self, image: str) -> None:
+        """Give an image data of another format than it says.
+
+        Needs Need.DOWNLOADS.
+        """
+        raise Lacking(Need.DOWNLOADS)
+
+    def downloads(self, image: str) -> int:
+        """How often hosts have downloaded the data of an image.
+
+        Needs Need.DOWNLOADS.
+        """
+        raise Lacking(Need.DOWNLOADS)
+
+    def notifications(self, event: str) -> list[dict[str, Any]]:
+        """The payloads of all versioned notifications of an event.
+
+        The earliest is the first. Needs Need.NOTIFICATIONS.
+        """
+        raise Lacking(Need.NOTIFICATIONS)
 
     def guest_owners(
         self, host: str, server_id: str

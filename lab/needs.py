@@ -15,6 +15,12 @@ class Need(enum.Enum):
     LOCAL_DISKS = 'disks in local files'
     VOLUMES = 'volumes'
     UEFI = 'guests that boot by UEFI'
+    DOWNLOADS = 'an image service that counts downloads'
+    NOTIFICATIONS = 'notifications'
+
+
+EMBEDDED = frozenset({Need.DOWNLOADS, Need.NOTIFICATIONS})
+"""What the embedded cloud has, to be known without importing Nova."""
 
 
 class Lacking(Exception):

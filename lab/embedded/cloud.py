@@ -24,7 +24,7 @@ from lab.embedded import hypervisor
 from lab.embedded import identity
 from lab.embedded import images
 from lab.embedded import services
-from lab.needs import Need
+from lab.needs import EMBEDDED
 from lab.words import expect
 
 
@@ -60,7 +60,7 @@ class EmbeddedCloud(cloud.Cloud):
     :param log: file to which Nova's log is appended
     """
 
-    has: frozenset[Need] = frozenset()
+    has = EMBEDDED
     image = glance.GlanceFixture.image1['id']
     rescue_image = glance.GlanceFixture.image3['id']
     flavor = '1'
@@ -171,6 +171,15 @@ class EmbeddedCloud(cloud.Cloud):
 
     def copy_image(self, image: str, **properties: str) -> str:
         return self._services.copy_image(image, properties)
+
+    def spoil_image(self, image: str) -> None:
+        self._services.spoil_image(image)
+
+    def downloads(self, image: str) -> int:
+        return self._services.downloads[image]
+
+    def notifications(self, event: str) -> list[dict[str, Any]]:
+        return self._services.notifications(event)
 
     def delete_image(self, image: str) -> None:
         self._services.delete_image(image)

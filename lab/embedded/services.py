@@ -2,6 +2,7 @@
 
 """Nova's services, started as its functional tests start them."""
 
+import collections
 from collections import abc
 import contextlib
 import gc
@@ -16,8 +17,14 @@ from nova import context as nova_context
 from nova import exception
 from nova import objects
 from nova.tests.functional.libvirt import base
+from nova.virt.libvirt import imagebackend
+from nova.virt.libvirt import imagecache
 from nova.virt.libvirt import utils as libvirt_utils
+# Not what the fixtures of Nova put in its place.
+from nova.virt.libvirt.utils import fetch_image
 from oslo_messaging import opts
+from oslo_serialization import jsonutils
+from oslo_utils import imageutils
 from oslo_utils import uuidutils
 
 from lab import accounts
@@ -28,12 +35,22 @@ RPC_TIMEOUT = 20
 """Seconds that a service waits for the answer of another."""
 
 
+_QCOW2 = b'QFI\xfb\0\0\0\3'.ljust(512, b'\0')
+"""How the data of an image in that format begins."""
+
+
 def _create_image(
-    driver, context, instance, disk_mapping, *args, suffix='', **kwargs
+    driver, context, instance, disk_mapping, injection_info=None, suffix='',
+    disk_images=None, block_device_info=None, **kwargs
 ):
     # The disks are empty files: only a real guest could see what is in them.
     directory = libvirt_utils.get_instance_path(instance)
     os.makedirs(directory, exist_ok=True)
+    image = (disk_images or {'image_id': instance.image_ref})['image_id']
+    if image and not driver._is_booted_from_volume(block_device_info):
+        imagebackend.Flat(path=os.path.join(directory, f'disk{suffix}')).cache(
+            fetch_image, imagecache.get_cache_fname(image), context=context,
+            image_id=image)
     for name in disk_mapping:
         if name.startswith('disk') and name.endswith(suffix):
             pathlib.Path(directory, name).touch()
@@ -95,6 +112,8 @@ class Services(base.ServersTestBase):
         self.flags(executor_thread_pool_size=6)
         super()._setup_services()
         first, *others = accounts.PROJECTS
+        self.downloads: collections.Counter[str] = collections.Counter()
+        self._count_downloads()
         self._projects = {first: self.api_fixture.project_id} | {
             name: uuidutils.generate_uuid(dashed=False) for name in others}
         users = (accounts.ADMIN, *accounts.OWNERS)
@@ -102,6 +121,24 @@ class Services(base.ServersTestBase):
             'projects': self._projects,
             'users': {name: name for name in users}}))
         self.useFixture(images.Images(self.glance))
+
+    def _count_downloads(self) -> None:
+        download = self.glance.download
+
+        def count(context, image_id, *args, **kwargs):
+            self.downloads[image_id] += 1
+            return download(context, image_id, *args, **kwargs)
+
+        self.useFixture(fixtures.MockPatchObject(
+            self.glance, 'download', count))
+        self.useFixture(fixtures.MonkeyPatch(
+            'nova.privsep.path.utime', os.utime))
+        # No image has a format that only this command can tell.
+        self.useFixture(fixtures.MonkeyPatch(
+            'nova.virt.images.qemu_img_info',
+            lambda path: imageutils.QemuImgInfo(
+                jsonutils.dumps({'filename': path, 'format': 'raw'}),
+                format='json')))
 
     def project_of(self, user: str) -> str:
         """The id of the project that a user acts in."""
@@ -121,6 +158,16 @@ class Services(base.ServersTestBase):
         del metadata['id']
         metadata['properties'] = {**metadata['properties'], **properties}
         return self.glance.create(context, metadata)['id']
+
+    def spoil_image(self, image: str) -> None:
+        """Give an image data of another format than it says."""
+        self.glance._imagedata[image] = _QCOW2
+
+    def notifications(self, event: str) -> list[dict[str, object]]:
+        """The payloads of all versioned notifications of an event."""
+        return [each['payload']['nova_object.data']
+                for each in self.notifier.versioned_notifications
+                if each['event_type'] == event]
 
     def delete_image(self, image: str) -> None:
         """Delete an image."""

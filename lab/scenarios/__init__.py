@@ -32,6 +32,7 @@ CAPABILITIES = {
     7: 'Resize and cold migration across cells',
     12: 'nova-manage placement audit',
     15: 'Rescue of boot-from-volume servers with stable devices',
+    16: 'Images cached ahead on a host aggregate',
     20: 'A lab on real libvirt and QEMU',
 }
 """The capabilities of README.rst that scenarios show, by their number."""

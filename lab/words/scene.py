@@ -12,6 +12,7 @@ from typing import Any
 from lab import accounts
 from lab import cloud as cloud_api
 from lab import faults
+from lab.words import aggregate as aggregates
 from lab.words import client
 from lab.words import expect
 from lab.words import footprint
@@ -42,6 +43,13 @@ class Image:
         self.scene.images.remove(self)
         expect.note_done('deletion of the image')
 
+    @steps.check('downloads of {self} so far: {count}')
+    def check_downloads(self, count: int) -> None:
+        """Check how often the image service was asked for its data."""
+        expect.equal(
+            'the number of downloads', self.scene.cloud.downloads(self.id),
+            count)
+
 
 def _disks(
     image: str, volumes: abc.Container[str]
@@ -62,7 +70,8 @@ def _disks(
 class Scene:
     """What a scenario plays in.
 
-    Left without an error, it deletes the servers and images that are left.
+    Left without an error, it deletes the servers, images and aggregates that
+    are left.
     What is left after an error is for the one who made the cloud.
     """
 
@@ -71,6 +80,7 @@ class Scene:
         self.teller = teller
         self.images: list[Image] = []
         self._servers: list[servers.Server] = []
+        self._aggregates: list[aggregates.Aggregate] = []
 
     def __enter__(self) -> Scene:
         return self
@@ -82,6 +92,8 @@ class Scene:
                     server.delete()
             for image in list(self.images):
                 image.delete()
+            for aggregate in self._aggregates:
+                aggregate.delete()
 
     def hosts(self) -> tuple[str, str]:
         """Two hosts of one cell: a source and a destination."""
@@ -166,6 +178,19 @@ class Scene:
         self.images.append(Image(copied, f'the copy of {name}', self))
         self.teller.call(copied, self.images[-1].name)
         return self.images[-1]
+
+    @steps.action('create an aggregate of {text}')
+    def _aggregate(
+        self, text: str, hosts: tuple[str, ...]
+    ) -> aggregates.Aggregate:
+        created = aggregates.Aggregate(self, hosts)
+        expect.note_done('create_aggregate')
+        self._aggregates.append(created)
+        return created
+
+    def aggregate(self, *hosts: str) -> aggregates.Aggregate:
+        """Create an aggregate of some hosts."""
+        return self._aggregate(' and '.join(hosts), hosts)
 
     @contextlib.contextmanager
     def lasting(

@@ -145,9 +145,10 @@ def test_incapable_host_reports_so_and_recovers(cloud, hosts):
 
 
 def test_files_of_a_server(cloud, hosts, server):
-    assert cloud.files(hosts[0], server.id) == {'disk'}
+    assert cloud.files(hosts[0], server.id) == {'disk', 'disk.info'}
     cloud.put_file(hosts[0], server.id, 'unrescue.xml', 'text')
-    assert cloud.files(hosts[0], server.id) == {'disk', 'unrescue.xml'}
+    assert cloud.files(hosts[0], server.id) == {
+        'disk', 'disk.info', 'unrescue.xml'}
     server.delete()
     assert cloud.files(hosts[0], server.id) == set()
 
@@ -186,6 +187,32 @@ def test_copy_of_an_image_until_it_is_deleted(cloud, server):
     cloud.delete_image(image)
     with expect.refused(400):
         server.rescue(image)
+
+
+def test_images_are_downloaded_once_and_only_if_needed(cloud, hosts, scene):
+    image = cloud.copy_image(cloud.image)
+    assert cloud.downloads(image) == 0
+    for host in hosts:
+        # They share their files, and so the image.
+        scene.boot(host, image)
+        assert cloud.downloads(image) == 1
+    spoilt = cloud.copy_image(cloud.image)
+    cloud.spoil_image(spoilt)
+    with pytest.raises(expect.Unexpected, match='ERROR'):
+        scene.boot(hosts[0], spoilt)
+    assert cloud.downloads(spoilt) >= 1
+
+
+def test_hosts_say_which_images_they_have_cached(cloud, hosts, scene):
+    image = scene.copy_image(cloud.image)
+    aggregate = scene.aggregate(*hosts)
+    aggregate.check_caches(dict.fromkeys(hosts, [image]), image)
+    with pytest.raises(expect.Unexpected, match='that each host has cached'):
+        aggregate.check_caches({hosts[0]: [image], hosts[1]: []}, image)
+    assert {each['host'] for each in cloud.notifications(
+        'aggregate.cache_images.progress')} == set(hosts)
+    scene.__exit__(None)
+    assert not list(cloud.connect().compute.aggregates())
 
 
 def test_cell_that_has_a_server(cloud, hosts, scene):
@@ -362,7 +389,7 @@ def test_no_server_boots_without_the_image_service(cloud, hosts, scene):
     (lambda cloud: cloud.faults.killed('rabbitmq'), Need.SERVICES),
 ])
 def test_what_the_cloud_lacks_cannot_be_asked_for(cloud, ask, need):
-    assert not cloud.has
+    assert need not in cloud.has
     with pytest.raises(Lacking) as lacking:
         ask(cloud)
     assert lacking.value.need is need
