@@ -31,6 +31,16 @@ class Guest:
     uefi: bool = False
 
 
+@dataclasses.dataclass(frozen=True)
+class Port:
+    """A port with a guaranteed bandwidth, as the network service has it."""
+
+    #: the name of the host that it is bound to; '' if to none
+    host: str
+    #: the name of the resource provider that its binding says it uses
+    provider: str
+
+
 class Cloud(ABC):
     """A cloud, from entering it until leaving it.
 
@@ -50,6 +60,9 @@ class Cloud(ABC):
     larger_flavor: str
     #: id of a flavor with an ephemeral disk and a swap disk, too
     disks_flavor: str
+    #: what a port with a guaranteed bandwidth uses, by resource class; has
+    #: Need.BANDWIDTH
+    bandwidth: dict[str, int]
 
     @property
     @abstractmethod
@@ -140,6 +153,28 @@ class Cloud(ABC):
         The earliest is the first. Needs Need.NOTIFICATIONS.
         """
         raise Lacking(Need.NOTIFICATIONS)
+
+    def create_port(self) -> str:
+        """Create a port with a guaranteed bandwidth. Returns its id.
+
+        Needs Need.BANDWIDTH.
+        """
+        raise Lacking(Need.BANDWIDTH)
+
+    def delete_port(self, port: str) -> None:
+        """Delete a port. Needs Need.BANDWIDTH."""
+        raise Lacking(Need.BANDWIDTH)
+
+    def port(self, port: str) -> Port:
+        """A port with a guaranteed bandwidth. Needs Need.BANDWIDTH."""
+        raise Lacking(Need.BANDWIDTH)
+
+    def bandwidth_provider(self, host: str) -> str:
+        """The name of the resource provider of the bandwidth of a host.
+
+        Needs Need.BANDWIDTH.
+        """
+        raise Lacking(Need.BANDWIDTH)
 
     def guest_owners(
         self, host: str, server_id: str

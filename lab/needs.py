@@ -17,9 +17,11 @@ class Need(enum.Enum):
     UEFI = 'guests that boot by UEFI'
     DOWNLOADS = 'an image service that counts downloads'
     NOTIFICATIONS = 'notifications'
+    BANDWIDTH = 'a network service that guarantees bandwidth'
 
 
-EMBEDDED = frozenset({Need.DOWNLOADS, Need.NOTIFICATIONS})
+EMBEDDED = frozenset({
+    Need.DOWNLOADS, Need.NOTIFICATIONS, Need.BANDWIDTH})
 """What the embedded cloud has, to be known without importing Nova."""
 
 

@@ -23,6 +23,7 @@ from lab.embedded import faults
 from lab.embedded import hypervisor
 from lab.embedded import identity
 from lab.embedded import images
+from lab.embedded import network
 from lab.embedded import services
 from lab.needs import EMBEDDED
 from lab.words import expect
@@ -66,6 +67,7 @@ class EmbeddedCloud(cloud.Cloud):
     flavor = '1'
     larger_flavor = '2'
     disks_flavor = 'disks'
+    bandwidth = network.BANDWIDTH
 
     def __init__(self, log: pathlib.Path):
         self._log = log
@@ -180,6 +182,18 @@ class EmbeddedCloud(cloud.Cloud):
 
     def notifications(self, event: str) -> list[dict[str, Any]]:
         return self._services.notifications(event)
+
+    def create_port(self) -> str:
+        return self._services.ports.create()
+
+    def delete_port(self, port: str) -> None:
+        self._services.ports.delete(port)
+
+    def port(self, port: str) -> cloud.Port:
+        return self._services.ports.show(port)
+
+    def bandwidth_provider(self, host: str) -> str:
+        return network.provider(host)
 
     def delete_image(self, image: str) -> None:
         self._services.delete_image(image)

@@ -139,7 +139,8 @@ class Migrations(fixtures.Fixture):
             end = held.stand(self._host(domain._connection), host)
             lost = lost or end is _End.LOST
             if end is _End.ABORTED:
-                domain._job_type = fakelibvirt.VIR_DOMAIN_JOB_CANCELLED
+                # libvirt forgets the job as soon as it has cleaned up.
+                domain._job_type = fakelibvirt.VIR_DOMAIN_JOB_NONE
                 raise _error(
                     'operation aborted: migration out job: canceled by client',
                     _OPERATION_ABORTED)

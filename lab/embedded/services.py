@@ -30,6 +30,7 @@ from oslo_utils import uuidutils
 from lab import accounts
 from lab.embedded import identity
 from lab.embedded import images
+from lab.embedded import network
 
 RPC_TIMEOUT = 20
 """Seconds that a service waits for the answer of another."""
@@ -99,6 +100,8 @@ class Services(base.ServersTestBase):
             'nova.virt.libvirt.LibvirtDriver._create_image', _create_image))
         for host, cell in self.HOSTS.items():
             self.start_compute(hostname=host, cell_name=cell)
+        self.ports = network.Ports(
+            self.neutron, self.placement, self.compute_rp_uuids)
 
     def _setup_services(self) -> None:
         # Nova's tests keep the log in memory, and nowhere else.
@@ -110,6 +113,8 @@ class Services(base.ServersTestBase):
         # as it may, and keeps them: idle ones slow down those at work.
         base.CONF.register_opts(dict(opts.list_opts())[None])
         self.flags(executor_thread_pool_size=6)
+        # There is no command that makes another format of a disk.
+        self.flags(use_cow_images=False)
         super()._setup_services()
         first, *others = accounts.PROJECTS
         self.downloads: collections.Counter[str] = collections.Counter()

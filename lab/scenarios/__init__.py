@@ -31,6 +31,8 @@ CAPABILITIES = {
     6: 'Resize and cold migration within a cell',
     7: 'Resize and cold migration across cells',
     12: 'nova-manage placement audit',
+    13: 'Evacuate, live migrate, unshelve and resize with ports that carry '
+        'resource requests',
     15: 'Rescue of boot-from-volume servers with stable devices',
     16: 'Images cached ahead on a host aggregate',
     20: 'A lab on real libvirt and QEMU',

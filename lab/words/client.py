@@ -8,6 +8,7 @@ microversion is the point the call is made here.
 
 from __future__ import annotations
 
+import collections
 from typing import Any
 
 from openstack.compute.v2 import server as sdk_server
@@ -83,17 +84,45 @@ class Client:
     ) -> dict[str, dict[str, int]]:
         """What Placement has the server use, by name of the host.
 
+        That is of the host and of all that is nested in it.
+
         :param consumer: the uuid of a migration, for what that holds instead
         """
-        placement = self._admin.placement
-        response = placement.get(f'/allocations/{consumer or self.id}')
+        used: dict[str, collections.Counter[str]] = {}
+        for provider, held in self._allocations(consumer):
+            root = provider['root_provider_uuid']
+            host = (provider if root == provider['uuid'] else
+                    self._provider(root))['name']
+            used.setdefault(host, collections.Counter()).update(held)
+        return {host: dict(held) for host, held in used.items()}
+
+    def providers(
+        self, consumer: str | None = None
+    ) -> dict[str, dict[str, int]]:
+        """What Placement has the server use, by name of the provider.
+
+        A host can have several of them.
+
+        :param consumer: the uuid of a migration, for what that holds instead
+        """
+        return {provider['name']: held
+                for provider, held in self._allocations(consumer)}
+
+    def _allocations(
+        self, consumer: str | None
+    ) -> list[tuple[dict[str, Any], dict[str, int]]]:
+        """The providers that something is used of, and what of each."""
+        response = self._admin.placement.get(
+            f'/allocations/{consumer or self.id}')
         exceptions.raise_from_response(response)
-        used = {}
-        for provider, held in response.json()['allocations'].items():
-            response = placement.get(f'/resource_providers/{provider}')
-            exceptions.raise_from_response(response)
-            used[response.json()['name']] = held['resources']
-        return used
+        return [(self._provider(provider), held['resources']) for
+                provider, held in response.json()['allocations'].items()]
+
+    def _provider(self, uuid: str) -> dict[str, Any]:
+        response = self._admin.placement.get(
+            f'/resource_providers/{uuid}', microversion='1.14')
+        exceptions.raise_from_response(response)
+        return response.json()
 
     def consumer(self) -> tuple[str, str]:
         """Ids of the user and project for whom Placement has it use that."""
@@ -122,6 +151,13 @@ class Client:
         return sorted(
             response.json()['migrations'],
             key=lambda migration: migration['id'], reverse=True)
+
+    def last_move(self) -> dict[str, Any]:
+        """The last migration of the server, of whatever kind."""
+        return max(
+            (migration for kind in ('live-migration', 'migration', 'resize')
+             for migration in self.migrations(kind)),
+            key=lambda migration: migration['id'])
 
     def migration(self) -> dict[str, Any]:
         """The live migration last asked for."""

@@ -16,6 +16,7 @@ from lab.words import aggregate as aggregates
 from lab.words import client
 from lab.words import expect
 from lab.words import footprint
+from lab.words import port as ports
 from lab.words import server as servers
 from lab.words import steps
 
@@ -70,8 +71,7 @@ def _disks(
 class Scene:
     """What a scenario plays in.
 
-    Left without an error, it deletes the servers, images and aggregates that
-    are left.
+    Left without an error, it deletes the servers and all else that is left.
     What is left after an error is for the one who made the cloud.
     """
 
@@ -80,6 +80,7 @@ class Scene:
         self.teller = teller
         self.images: list[Image] = []
         self._servers: list[servers.Server] = []
+        self._ports: list[ports.Port] = []
         self._aggregates: list[aggregates.Aggregate] = []
 
     def __enter__(self) -> Scene:
@@ -92,6 +93,8 @@ class Scene:
                     server.delete()
             for image in list(self.images):
                 image.delete()
+            for port in self._ports:
+                self.cloud.delete_port(port.id)
             for aggregate in self._aggregates:
                 aggregate.delete()
 
@@ -105,6 +108,7 @@ class Scene:
         self, host: str, image: str | None = None, flavor: str | None = None,
         config_drive: bool = False, volumes: abc.Collection[str] = (),
         called: str = 'the server', booted: str = 'disk',
+        port: ports.Port | None = None,
     ) -> servers.Server:
         """Boot a server on a host and wait until it and its guest are up.
 
@@ -114,6 +118,7 @@ class Scene:
             DATA if it is to have one more; both go when the server is deleted
         :param called: what steps call it
         :param booted: the name that the image has on the console
+        :param port: a port that it is to have
         :raises lab.words.expect.Unexpected: if it does not come up
         """
         image = image or self.cloud.image
@@ -123,7 +128,8 @@ class Scene:
                      'block_device_mapping': _disks(image, volumes)}
         created = self.cloud.connect().compute.create_server(
             name=servers.NAME, flavor_id=flavor or self.cloud.flavor,
-            networks='none', host=host, config_drive=config_drive, **disks)
+            networks=[{'port': port.id}] if port else 'none', host=host,
+            config_drive=config_drive, **disks)
         expect.note_done('create')
         server = self.take_in(created.id, called, booted)
         expect.equal(
@@ -178,6 +184,14 @@ class Scene:
         self.images.append(Image(copied, f'the copy of {name}', self))
         self.teller.call(copied, self.images[-1].name)
         return self.images[-1]
+
+    @steps.action('create a port with a guaranteed bandwidth')
+    def create_port(self) -> ports.Port:
+        """Create a port, which is deleted after the servers."""
+        created = ports.Port(self.cloud.create_port(), self)
+        expect.note_done('creation of the port')
+        self._ports.append(created)
+        return created
 
     @steps.action('create an aggregate of {text}')
     def _aggregate(
@@ -308,3 +322,12 @@ class Scene:
                 expect.mentions(said, *words)
             else:
                 expect.equal('the audit', said, '')
+
+    @steps.check('an audit of Placement deletes nothing of {server} meanwhile')
+    def check_audit_keeps(self, server: servers.Server) -> None:
+        """Check that an audit knows what a server uses that is on the move."""
+        said = self.cloud.audit_placement(True).splitlines()
+        expect.equal(
+            'the lines of the audit', set(said),
+            {f'Allocations for consumer UUID {server.id} are kept: it is '
+             'being built, moved or changed.'})

@@ -90,6 +90,10 @@ def test_held_migration_can_be_aborted(cloud, hosts, server):
         server.check_migration_is('cancelled')
     server.wait_for_status('ACTIVE')
     assert places(cloud, server) == [GUEST, None]
+    with cloud.faults.migration_fails(server.id):
+        server.ask_live_migration(hosts[1], LIVE_MIGRATE)
+        server.check_migration_is('failed')
+    server.wait_for_status('ACTIVE')
 
 
 def test_held_migration_can_be_forced_to_complete(cloud, hosts, server):
@@ -201,6 +205,35 @@ def test_images_are_downloaded_once_and_only_if_needed(cloud, hosts, scene):
     with pytest.raises(expect.Unexpected, match='ERROR'):
         scene.boot(hosts[0], spoilt)
     assert cloud.downloads(spoilt) >= 1
+
+
+def test_bandwidth_of_a_port_is_part_of_what_a_server_uses(
+    cloud, hosts, scene
+):
+    port = scene.create_port()
+    assert cloud.port(port.id) == cloud_api.Port('', '')
+    server = scene.boot(hosts[0], port=port)
+    assert cloud.bandwidth.items() <= server.allocations()[hosts[0]].items()
+    assert server.providers()[cloud.bandwidth_provider(hosts[0])] == (
+        cloud.bandwidth)
+    assert cloud.port(port.id) == cloud_api.Port(
+        hosts[0], cloud.bandwidth_provider(hosts[0]))
+    port.check_bandwidth(server, hosts[0])
+    with pytest.raises(expect.Unexpected, match='bandwidth it uses'):
+        port.check_bandwidth(server, hosts[1])
+    with pytest.raises(expect.Unexpected, match='host it is bound to'):
+        port.check_bandwidth(server, hosts[0], bound_to=hosts[1])
+    server.delete()
+    assert cloud.port(port.id) == cloud_api.Port('', '')
+
+
+def test_server_is_resized_and_keeps_its_disk(cloud, hosts, scene, server):
+    with scene.only(hosts[1]):
+        server.resize()
+    server.check_moved(hosts[1])
+    server.confirm()
+    server.check_grown(hosts[1])
+    server.check_lives_on(hosts[1])
 
 
 def test_hosts_say_which_images_they_have_cached(cloud, hosts, scene):
