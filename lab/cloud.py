@@ -32,6 +32,16 @@ class Guest:
 
 
 @dataclasses.dataclass(frozen=True)
+class Devices:
+    """The devices that a guest has of its host."""
+
+    #: the types of its vGPUs, in their order
+    vgpus: tuple[str, ...] = ()
+    #: the addresses of its PCI devices, in their order
+    pci: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
 class Port:
     """A port with a guaranteed bandwidth, as the network service has it."""
 
@@ -60,6 +70,10 @@ class Cloud(ABC):
     larger_flavor: str
     #: id of a flavor with an ephemeral disk and a swap disk, too
     disks_flavor: str
+    #: ids of flavors with a vGPU, by its type; has Need.VGPUS
+    vgpu_flavors: dict[str, str]
+    #: id of a flavor with an accelerator; has Need.ACCELERATORS
+    accelerator_flavor: str
     #: what a port with a guaranteed bandwidth uses, by resource class; has
     #: Need.BANDWIDTH
     bandwidth: dict[str, int]
@@ -175,6 +189,20 @@ class Cloud(ABC):
         Needs Need.BANDWIDTH.
         """
         raise Lacking(Need.BANDWIDTH)
+
+    def devices(self, host: str, server_id: str) -> Devices:
+        """The devices that a guest has of its host.
+
+        Needs Need.VGPUS or Need.ACCELERATORS.
+        """
+        raise Lacking(Need.VGPUS)
+
+    def accelerators(self, server_id: str) -> dict[str, str]:
+        """The hosts of a server's accelerators, by their PCI address.
+
+        As Cyborg has bound them. Needs Need.ACCELERATORS.
+        """
+        raise Lacking(Need.ACCELERATORS)
 
     def guest_owners(
         self, host: str, server_id: str

@@ -99,6 +99,15 @@ class Faults(ABC):
         ability.
         """
 
+    def libvirt_without_vgpus(
+        self, host: str
+    ) -> AbstractContextManager[None]:
+        """Make the libvirt of a host one that does not move vGPUs.
+
+        Needs Need.VGPUS.
+        """
+        raise Lacking(Need.VGPUS)
+
     @abstractmethod
     def configured(
         self, section: str, option: str, value: str

@@ -18,10 +18,13 @@ class Need(enum.Enum):
     DOWNLOADS = 'an image service that counts downloads'
     NOTIFICATIONS = 'notifications'
     BANDWIDTH = 'a network service that guarantees bandwidth'
+    VGPUS = 'vGPUs'
+    ACCELERATORS = 'accelerators'
 
 
 EMBEDDED = frozenset({
-    Need.DOWNLOADS, Need.NOTIFICATIONS, Need.BANDWIDTH})
+    Need.DOWNLOADS, Need.NOTIFICATIONS, Need.BANDWIDTH, Need.VGPUS,
+    Need.ACCELERATORS})
 """What the embedded cloud has, to be known without importing Nova."""
 
 

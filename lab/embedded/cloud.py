@@ -19,6 +19,7 @@ from openstack import connection
 
 from lab import accounts
 from lab import cloud
+from lab.embedded import devices
 from lab.embedded import faults
 from lab.embedded import hypervisor
 from lab.embedded import identity
@@ -91,6 +92,14 @@ class EmbeddedCloud(cloud.Cloud):
             self.connect().compute.create_flavor(
                 id=self.disks_flavor, name='disks', ram=512, vcpus=1, disk=1,
                 ephemeral=1, swap=64)
+            self.vgpu_flavors = {
+                vgpu_type: self._create_flavor(
+                    vgpu_type, {
+                        'resources:VGPU': '1',
+                        f'trait:{devices.trait(vgpu_type)}': 'required'})
+                for vgpu_type in devices.VGPU_TYPES}
+            self.accelerator_flavor = self._create_flavor(
+                'accelerator', {'accel:device_profile': devices.PROFILE})
             self._down = stack.pop_all()
         return self
 
@@ -106,6 +115,13 @@ class EmbeddedCloud(cloud.Cloud):
             for opened in self._connections.values():
                 opened.close()
             self._down.close()
+
+    def _create_flavor(self, name: str, extra_specs: dict[str, str]) -> str:
+        """Create a flavor of the size of the others. Returns its id."""
+        compute = self.connect().compute
+        created = compute.create_flavor(name=name, ram=512, vcpus=1, disk=1)
+        compute.create_flavor_extra_specs(created, extra_specs)
+        return created.id
 
     def _busy(self) -> dict[str, str]:
         """The tasks that servers are busy with, by the id of the server."""
@@ -194,6 +210,13 @@ class EmbeddedCloud(cloud.Cloud):
 
     def bandwidth_provider(self, host: str) -> str:
         return network.provider(host)
+
+    def devices(self, host: str, server_id: str) -> cloud.Devices:
+        return devices.of_guest(
+            self._moves.connections[host].lookupByUUIDString(server_id))
+
+    def accelerators(self, server_id: str) -> dict[str, str]:
+        return self._services.devices.bound(server_id)
 
     def delete_image(self, image: str) -> None:
         self._services.delete_image(image)

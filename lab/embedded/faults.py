@@ -5,11 +5,13 @@
 from collections import abc
 import contextlib
 from typing import Literal
+from unittest import mock
 
 from nova import objects
 from nova.tests.fixtures import libvirt as fakelibvirt
 from openstack import connection
 
+from lab.embedded import devices
 from lab.embedded import hypervisor
 from lab.embedded import services
 from lab import faults
@@ -86,6 +88,13 @@ class EmbeddedFaults(faults.Faults):
             yield
         finally:
             del driver.check_can_live_migrate_destination
+
+    def libvirt_without_vgpus(
+        self, host: str
+    ) -> contextlib.AbstractContextManager[None]:
+        return mock.patch.object(
+            self._moves.connections[host], 'getLibVersion',
+            return_value=devices.LIBVIRT - 1)
 
     def configured(
         self, section: str, option: str, value: str

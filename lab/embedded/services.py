@@ -28,6 +28,7 @@ from oslo_utils import imageutils
 from oslo_utils import uuidutils
 
 from lab import accounts
+from lab.embedded import devices
 from lab.embedded import identity
 from lab.embedded import images
 from lab.embedded import network
@@ -98,8 +99,12 @@ class Services(base.ServersTestBase):
         super().setUp()
         self.useFixture(fixtures.MonkeyPatch(
             'nova.virt.libvirt.LibvirtDriver._create_image', _create_image))
+        self.devices = self.useFixture(devices.Devices(self))
         for host, cell in self.HOSTS.items():
-            self.start_compute(hostname=host, cell_name=cell)
+            self.start_compute(
+                hostname=host, cell_name=cell, pci_info=devices.pci_info(),
+                libvirt_version=devices.LIBVIRT, qemu_version=devices.QEMU)
+            self.devices.prepare(host)
         self.ports = network.Ports(
             self.neutron, self.placement, self.compute_rp_uuids)
 

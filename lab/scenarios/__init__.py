@@ -35,6 +35,8 @@ CAPABILITIES = {
         'resource requests',
     15: 'Rescue of boot-from-volume servers with stable devices',
     16: 'Images cached ahead on a host aggregate',
+    17: 'Several vGPU types on one compute node',
+    18: 'Accelerators through Cyborg at server create',
     20: 'A lab on real libvirt and QEMU',
 }
 """The capabilities of README.rst that scenarios show, by their number."""

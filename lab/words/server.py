@@ -590,6 +590,42 @@ class Server(client.Client):
             'the resources it uses', self.allocations(),
             {host: self.footprint.resources for host in hosts})
 
+    @steps.check('{self} has a vGPU on {host}: {vgpu}')
+    def check_vgpu(self, host: str, vgpu: str) -> None:
+        """Check that its guest has one vGPU.
+
+        :param vgpu: its type
+        """
+        expect.equal(
+            'the devices of its guest', self.cloud.devices(host, self.id),
+            cloud_api.Devices(vgpus=(vgpu,)))
+        expect.equal(
+            'the vGPUs that it uses',
+            {name: held.get('VGPU') for name, held
+             in self.allocations().items()}, {host: 1})
+
+    @steps.check('{self} and its guest have an accelerator of {host}')
+    def check_accelerator(self, host: str) -> None:
+        """Check that it has one accelerator, and that its guest has that."""
+        self._check_accelerator(host, True)
+
+    @steps.check('an accelerator of {host} is kept for {self}')
+    def check_accelerator_kept(self, host: str) -> None:
+        """Check that it has one accelerator, which its guest has not."""
+        self._check_accelerator(host, False)
+
+    def _check_accelerator(self, host: str, attached: bool) -> None:
+        bound = self.cloud.accelerators(self.id)
+        expect.equal(
+            'the hosts of its accelerators', list(bound.values()), [host])
+        expect.equal(
+            'the devices of its guest', self.cloud.devices(host, self.id),
+            cloud_api.Devices(pci=tuple(bound) if attached else ()))
+        expect.equal(
+            'the accelerators that it uses',
+            {name: held.get('FPGA') for name, held
+             in self.allocations().items()}, {host: 1})
+
     # What only a real guest can show.
 
     def _names(self) -> dict[str, str]:

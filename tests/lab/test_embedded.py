@@ -227,6 +227,24 @@ def test_bandwidth_of_a_port_is_part_of_what_a_server_uses(
     assert cloud.port(port.id) == cloud_api.Port('', '')
 
 
+def test_devices_of_guests_are_shown(cloud, hosts, scene):
+    server = scene.boot(hosts[0])
+    assert cloud.devices(hosts[0], server.id) == cloud_api.Devices()
+    assert cloud.accelerators(server.id) == {}
+    for vgpu, flavor in cloud.vgpu_flavors.items():
+        server = scene.boot(hosts[0], flavor=flavor)
+        assert cloud.devices(hosts[0], server.id) == cloud_api.Devices(
+            vgpus=(vgpu,))
+    with pytest.raises(expect.Unexpected, match='the devices of its guest'):
+        server.check_vgpu(hosts[0], 'another')
+    server = scene.boot(hosts[1], flavor=cloud.accelerator_flavor)
+    ((address, host),) = cloud.accelerators(server.id).items()
+    assert host == hosts[1]
+    assert cloud.devices(host, server.id) == cloud_api.Devices(pci=(address,))
+    with pytest.raises(expect.Unexpected, match='the devices of its guest'):
+        server.check_accelerator_kept(host)
+
+
 def test_server_is_resized_and_keeps_its_disk(cloud, hosts, scene, server):
     with scene.only(hosts[1]):
         server.resize()
