@@ -49,9 +49,14 @@ class ServerTransferController(wsgi.Controller):
         # a caller finds the servers of its own project only.
         instance = common.get_instance(
             self.compute_api, context.elevated(), id)
-        context.can(policies.BASE_POLICY_NAME,
-                    target={'project_id': instance.project_id,
-                            'user_id': instance.user_id})
+        try:
+            context.can(policies.BASE_POLICY_NAME,
+                        target={'project_id': instance.project_id,
+                                'user_id': instance.user_id})
+        except exception.PolicyNotAuthorized:
+            # A caller who cannot see the server must not learn that it exists.
+            common.get_instance(self.compute_api, context, id)
+            raise
 
         request = body['transfer']
         try:

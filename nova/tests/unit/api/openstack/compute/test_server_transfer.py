@@ -108,6 +108,21 @@ class ServerTransferControllerTest(ServerTransferTestCase):
 
         self.mock_transfer.assert_not_called()
 
+    def test_server_stays_hidden_from_those_who_cannot_see_it(self):
+        self.mock_can.side_effect = exception.PolicyNotAuthorized(
+            action=policies.BASE_POLICY_NAME)
+
+        def find(compute_api, context, server_id):
+            if context.is_admin:
+                return self.instance
+            raise webob.exc.HTTPNotFound()
+
+        self.mock_get.side_effect = find
+
+        self.assertRaises(webob.exc.HTTPNotFound, self._transfer)
+
+        self.mock_transfer.assert_not_called()
+
     def test_policy_is_not_asked_about_an_unknown_server(self):
         self.mock_get.side_effect = webob.exc.HTTPNotFound()
 
