@@ -95,6 +95,16 @@ class Cloud(ABC):
     def connect(self, user: str = 'admin') -> connection.Connection:
         """The connection of a user of lab.accounts, for all threads."""
 
+    def connect_as(self, role: str, project: str) -> connection.Connection:
+        """The connection of one who has a role in a project.
+
+        And the roles that this one implies. Needs Need.ROLES.
+
+        :param role: 'service', 'reader', 'member', 'manager' or 'admin'
+        :param project: its name
+        """
+        raise Lacking(Need.ROLES)
+
     @abstractmethod
     def hosts(self) -> abc.Sequence[str]:
         """Names of the compute hosts of one cell, at least two of them."""

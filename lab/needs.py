@@ -20,11 +20,12 @@ class Need(enum.Enum):
     BANDWIDTH = 'a network service that guarantees bandwidth'
     VGPUS = 'vGPUs'
     ACCELERATORS = 'accelerators'
+    ROLES = 'accounts with every role'
 
 
 EMBEDDED = frozenset({
     Need.DOWNLOADS, Need.NOTIFICATIONS, Need.BANDWIDTH, Need.VGPUS,
-    Need.ACCELERATORS})
+    Need.ACCELERATORS, Need.ROLES})
 """What the embedded cloud has, to be known without importing Nova."""
 
 

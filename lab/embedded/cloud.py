@@ -30,6 +30,10 @@ from lab.needs import EMBEDDED
 from lab.words import expect
 
 
+_ROLES = ('reader', 'member', 'manager', 'admin')
+"""Roles, of which each implies those before it."""
+
+
 class _Login(plugin.BaseAuthPlugin):
     """Who asks, named in headers: there is no Keystone."""
 
@@ -130,12 +134,20 @@ class EmbeddedCloud(cloud.Cloud):
                 for server in servers if server.task_state}
 
     def connect(self, user: str = 'admin') -> connection.Connection:
+        return self._connect(
+            user, accounts.project(user),
+            'admin' if user == accounts.ADMIN else 'member')
+
+    def connect_as(self, role: str, project: str) -> connection.Connection:
+        return self._connect(f'{role}-{project}', project, role)
+
+    def _connect(
+        self, user: str, project: str, role: str
+    ) -> connection.Connection:
         if user not in self._connections:
-            roles = ['reader', 'member']
-            if user == accounts.ADMIN:
-                roles.append('admin')
+            implied = _ROLES[:_ROLES.index(role)] if role in _ROLES else ()
             login = _Login(
-                user, self._services.project_of(user), roles,
+                user, self._services.project(project), (*implied, role),
                 self._services.placement_fixture.token)
             self._connections[user] = connection.Connection(
                 session=session.Session(login),

@@ -89,12 +89,12 @@ class EmbeddedFaults(faults.Faults):
         finally:
             del driver.check_can_live_migrate_destination
 
-    def libvirt_without_vgpus(
-        self, host: str
-    ) -> contextlib.AbstractContextManager[None]:
-        return mock.patch.object(
-            self._moves.connections[host], 'getLibVersion',
-            return_value=devices.LIBVIRT - 1)
+    @contextlib.contextmanager
+    def libvirt_without_vgpus(self, host: str) -> abc.Iterator[None]:
+        with mock.patch.object(
+                self._moves.connections[host], 'getLibVersion',
+                return_value=devices.LIBVIRT - 1):
+            yield
 
     def configured(
         self, section: str, option: str, value: str

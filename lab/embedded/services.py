@@ -16,6 +16,7 @@ from nova.cmd import manage
 from nova import context as nova_context
 from nova import exception
 from nova import objects
+from nova.tests import fixtures as nova_fixtures
 from nova.tests.functional.libvirt import base
 from nova.virt.libvirt import imagebackend
 from nova.virt.libvirt import imagecache
@@ -57,6 +58,13 @@ def _create_image(
         if name.startswith('disk') and name.endswith(suffix):
             pathlib.Path(directory, name).touch()
     return False, False
+
+
+def _create_context(env, **kwargs):
+    # Its roles say who is an admin. The fixtures of Nova go by the name.
+    return nova_context.RequestContext(
+        env['HTTP_X_AUTH_USER'], env['HTTP_X_AUTH_PROJECT_ID'],
+        roles=env['HTTP_X_ROLES'].split(','), **kwargs)
 
 
 class Services(base.ServersTestBase):
@@ -120,7 +128,13 @@ class Services(base.ServersTestBase):
         self.flags(executor_thread_pool_size=6)
         # There is no command that makes another format of a disk.
         self.flags(use_cow_images=False)
+        # Placement, in the same process, has turned that off.
+        self.flags(enforce_new_defaults=True, group='oslo_policy')
+        self.policy = self.useFixture(nova_fixtures.RealPolicyFixture())
         super()._setup_services()
+        self.useFixture(fixtures.MonkeyPatch(
+            'nova.api.auth.NovaKeystoneContext._create_context',
+            _create_context))
         first, *others = accounts.PROJECTS
         self.downloads: collections.Counter[str] = collections.Counter()
         self._count_downloads()
@@ -150,9 +164,9 @@ class Services(base.ServersTestBase):
                 jsonutils.dumps({'filename': path, 'format': 'raw'}),
                 format='json')))
 
-    def project_of(self, user: str) -> str:
-        """The id of the project that a user acts in."""
-        return self._projects[accounts.project(user)]
+    def project(self, name: str) -> str:
+        """The id of a project."""
+        return self._projects[name]
 
     def directory(self, server_id: str) -> pathlib.Path:
         """The directory of a server, which all hosts share."""

@@ -33,6 +33,8 @@ CAPABILITIES = {
     12: 'nova-manage placement audit',
     13: 'Evacuate, live migrate, unshelve and resize with ports that carry '
         'resource requests',
+    14: 'Policies with scope, and the reader, member, manager, admin and '
+        'service roles',
     15: 'Rescue of boot-from-volume servers with stable devices',
     16: 'Images cached ahead on a host aggregate',
     17: 'Several vGPU types on one compute node',

@@ -236,6 +236,12 @@ class Server(client.Client):
         """Unlock it."""
         self.act({'unlock': None}, as_admin=True)
 
+    @steps.action('stop {self}')
+    def stop(self) -> None:
+        """Stop it, and wait for that."""
+        self.act({'os-stop': None})
+        self._come_to('SHUTOFF')
+
     @steps.action('start {self} on {host}')
     def start(self, host: str) -> None:
         """Start it where it is, and wait for that."""

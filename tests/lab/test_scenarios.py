@@ -12,6 +12,7 @@ from lab.needs import EMBEDDED
 from lab.needs import Need
 from lab import scenarios
 from lab.scenarios.rescue import faults
+from lab.words import roles
 from tool import console
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -116,11 +117,11 @@ def test_no_scenario_goes_on_when_the_cloud_lacks_something():
             assert 'suppress' not in path.read_text(), path
 
 
-def table(path):
-    """The rows of the one list-table of a document, each a list of texts."""
-    (text,) = re.findall(
+def table(path, number=0):
+    """The rows of a list-table of a document, each a list of texts."""
+    text = re.findall(
         r'^\.\. list-table::\n(?:   .*\n|\n)+', path.read_text(),
-        re.MULTILINE)
+        re.MULTILINE)[number]
     rows = []
     for line in text.splitlines():
         begin, cell = line[:7], line[7:].replace('``', '')
@@ -134,11 +135,17 @@ def table(path):
 
 
 def test_the_table_of_faults_is_that_of_the_scenarios():
-    head, *rows = table(ROOT / 'lab' / 'README.rst')
+    head, *rows = table(ROOT / 'lab' / 'README.rst', 1)
     assert head == ['fault', 'scenario', 'end']
     assert rows == [
         [fault.what, fault.scenario.name, fault.end]
         for fault in faults.FAULTS]
+
+
+def test_the_table_of_roles_is_that_of_the_scenario():
+    head, *rows = table(ROOT / 'lab' / 'README.rst')
+    assert head == ['call', 'least role']
+    assert rows == [[call.what, call.role] for call in roles.CALLS]
 
 
 def test_the_table_of_capabilities_says_what_scenarios_show():

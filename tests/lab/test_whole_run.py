@@ -20,7 +20,7 @@ KNOWN = scenarios.load()
 _TIMEOUT = 1200
 
 #: Where all can be shown without real guests.
-WHOLE = (1, 2, 12, 13, 16, 17, 18)
+WHOLE = (1, 2, 12, 13, 14, 16, 17, 18)
 
 RUN = (
     'from tool import environments, __main__; import sys; '
