@@ -21,6 +21,20 @@ def live_migrate(scene: Scene) -> None:
 
 
 @scenario(capability=12)
+def audit_during_move(scene: Scene) -> None:
+    """While a rescued server moves, an audit deletes an orphan and no more"""
+    source, destination = scene.hosts()
+    server = scene.rescued(source)
+    with server.live_migrating(destination):
+        scene.check_audit_deletes_orphan(server)
+        server.check_uses(destination)
+    server.check_migrated(source, destination)
+    server.check_lives_on(destination)
+    scene.check_audit()
+    server.unrescue()
+
+
+@scenario(capability=12)
 def evacuate(scene: Scene) -> None:
     """A server leaves a dead host, and an audit finds what it left behind"""
     source, destination = scene.hosts()

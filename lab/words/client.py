@@ -124,6 +124,20 @@ class Client:
         exceptions.raise_from_response(response)
         return response.json()
 
+    def copy_allocations(self, consumer: str) -> None:
+        """Have a consumer use what the server uses, which nobody knows of.
+
+        :param consumer: the uuid of one that does not exist
+        """
+        placement = self._admin.placement
+        response = placement.get(
+            f'/allocations/{self.id}', microversion='1.28')
+        exceptions.raise_from_response(response)
+        exceptions.raise_from_response(placement.put(
+            f'/allocations/{consumer}', microversion='1.28',
+            json={**response.json(), 'consumer_generation': None}))
+        expect.note_done('copy of the allocations')
+
     def consumer(self) -> tuple[str, str]:
         """Ids of the user and project for whom Placement has it use that."""
         response = self._admin.placement.get(

@@ -8,6 +8,7 @@ from collections import abc
 import contextlib
 import dataclasses
 from typing import Any
+import uuid
 
 from lab import accounts
 from lab import cloud as cloud_api
@@ -326,8 +327,27 @@ class Scene:
     @steps.check('an audit of Placement deletes nothing of {server} meanwhile')
     def check_audit_keeps(self, server: servers.Server) -> None:
         """Check that an audit knows what a server uses that is on the move."""
-        said = self.cloud.audit_placement(True).splitlines()
+        self._check_audit(server)
+
+    @steps.check('an audit of Placement deletes an orphan alone meanwhile')
+    def check_audit_deletes_orphan(self, server: servers.Server) -> None:
+        """Check that it does so, and keeps what a server uses on the move.
+
+        The orphan uses as much as the server, on the same host.
+        """
+        orphan = str(uuid.uuid4())
+        server.copy_allocations(orphan)
+        self._check_audit(server, orphan)
         expect.equal(
-            'the lines of the audit', set(said),
-            {f'Allocations for consumer UUID {server.id} are kept: it is '
-             'being built, moved or changed.'})
+            'what the orphan uses', server.allocations(orphan), {})
+
+    def _check_audit(self, server: servers.Server, *orphans: str) -> None:
+        said = self.cloud.audit_placement(delete=True).splitlines()
+        kept = (f'Allocations for consumer UUID {server.id} are kept: it is '
+                'being built, moved or changed.')
+        expect.equal('whether the audit keeps it', kept in said, True)
+        deleted = [line for line in said if line.startswith('Deleted ')]
+        expect.equal(
+            'the number of deletions', len(deleted), len(orphans))
+        for line, orphan in zip(deleted, orphans, strict=True):
+            expect.mentions(line, 'Deleted', orphan)

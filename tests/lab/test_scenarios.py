@@ -54,7 +54,8 @@ def test_groups_are_modules_and_packages():
     (['1'], UNRESCUE),
     (['unrescue'], UNRESCUE),
     (['refuse-*n'], {'refuse-destination'}),
-    (['12', 'refuse-source'], {'evacuate', 'refuse-source'}),
+    (['12', 'refuse-source'], {
+        'audit-during-move', 'evacuate', 'refuse-source'}),
     # A name that is also that of its group.
     (['resize'], {name for name, each in KNOWN.items()
                   if each.capability == 6}),
