@@ -30,8 +30,10 @@ be run again at any time.
 
 import abc
 import collections
+import contextlib
 import threading
 
+from oslo_concurrency import lockutils
 from oslo_log import log as logging
 from oslo_serialization import jsonutils
 from oslo_utils import timeutils
@@ -63,6 +65,7 @@ _IN_FLIGHT = _GUEST_NOT_TOUCHED + (
 # the values of which have at most 255 characters.
 _VOLUMES_KEY = 'live_migration_source_volumes_'
 _CHUNK = 255
+_MIGRATION_KEY = _VOLUMES_KEY + 'of'
 
 _INSTANCE_ATTRS = ['flavor', 'info_cache', 'metadata', 'migration_context',
                    'numa_topology', 'pci_devices', 'pci_requests',
@@ -628,17 +631,49 @@ class LiveMigrationRecovery(object):
                 'The live migration of the server to this host is not being '
                 'prepared any more.'))
 
-    def has_arrived(self, context, instance):
-        """Whether the instance is on this host, and the source does not know.
+    @contextlib.contextmanager
+    def disconnecting(self, context, instance):
+        """Keep off another live migration while a volume is disconnected.
+
+        The request names no migration and may have been delayed until another
+        migration has connected the volume, or until the instance is here.
 
         :param context: nova.context.RequestContext
         :param instance: the Instance as the caller knew it
-        :returns: bool
+        :returns: context manager of whether the connection may be removed
+            (bool)
         """
-        if not self.is_supported or instance.host == self._host:
+        with self._volumes_lock(instance):
+            allowed = (not self.is_supported or
+                       instance.host == self._host or
+                       not self._has_or_awaits(context, instance))
+            if not allowed:
+                LOG.warning('Not removing the connection to a volume: the '
+                            'instance is on this host, or another live '
+                            'migration brings it', instance=instance)
+            yield allowed
+
+    def _has_or_awaits(self, context, instance):
+        """Whether an instance is here, or another migration brings it.
+
+        :param instance: the Instance as the source of a migration knew it
+        """
+        now = _get_if_exists(context, instance, ['system_metadata'])
+        if now is None:
             return False
-        now = _get_if_exists(context, instance)
-        return now is not None and now.host == self._host
+        migration_uuid = now.system_metadata.get(_MIGRATION_KEY)
+        return now.host == self._host or (
+            # A source of an earlier release records no migration.
+            migration_uuid is not None and
+            migration_uuid != _kept_migration(instance) and
+            any(each.uuid == migration_uuid and each.status in _IN_FLIGHT
+                for each in self._find_moves(context, instance)))
+
+    def _volumes_lock(self, instance):
+        # That of the instance is held by a source that waits for this host,
+        # which may be in the same process.
+        return lockutils.lock('%s-%s-volumes' % (self._host, instance.uuid),
+                              lock_file_prefix='nova-')
 
     def may_clear(self, context, instance, migrate_data):
         """Whether this host may remove what a live migration has left here.
@@ -680,6 +715,20 @@ class LiveMigrationRecovery(object):
                       'host', instance=instance)
             return False
         return True
+
+    def is_in_later(self, context, instance, migrate_data):
+        """Whether a later live migration to this host is under way.
+
+        :param context: nova.context.RequestContext
+        :param instance: the Instance as the source knew it
+        :param migrate_data: LiveMigrateData of the migration that has ended
+        :returns: bool
+        """
+        return self.is_supported and any(
+            each.id > migrate_data.migration.id and
+            each.is_live_migration and each.dest_compute == self._host and
+            each.status in _IN_FLIGHT and each.status not in _WAITING
+            for each in self._find_moves(context, instance))
 
     @staticmethod
     def _is_needed_here(other, now, migration):
@@ -746,6 +795,9 @@ class LiveMigrationRecovery(object):
                 instance, migrate_data, is_on_source)
 
         source = instance.host
+        # Nor does anything disconnect what this migration will connect.
+        with self._volumes_lock(instance):
+            pass
         try:
             clear()
         except Exception as e:
@@ -753,11 +805,12 @@ class LiveMigrationRecovery(object):
                         'this host is not removed: %s', e, instance=instance)
 
 
-def keep_source_volumes(instance, bdms):
+def keep_source_volumes(instance, bdms, migration):
     """Record what the source has attached, before the destination does.
 
     :param instance: Instance that is to be live-migrated
     :param bdms: its BlockDeviceMappingList
+    :param migration: the Migration for which it is recorded
     """
     if 'system_metadata' not in instance:
         instance.obj_load_attr('system_metadata')
@@ -765,6 +818,7 @@ def keep_source_volumes(instance, bdms):
     volumes = [[bdm.volume_id, bdm.attachment_id, bdm.connection_info]
                for bdm in bdms if bdm.is_volume and bdm.attachment_id]
     if volumes:
+        instance.system_metadata[_MIGRATION_KEY] = migration.uuid
         text = jsonutils.dumps(volumes)
         for number, start in enumerate(range(0, len(text), _CHUNK)):
             instance.system_metadata[_VOLUMES_KEY + str(number)] = (
@@ -783,6 +837,17 @@ def forget_source_volumes(instance):
     for key in [key for key in instance.system_metadata
                 if key.startswith(_VOLUMES_KEY)]:
         del instance.system_metadata[key]
+
+
+def _kept_migration(instance):
+    """For which migration keep_source_volumes() has recorded the volumes.
+
+    :param instance: Instance, maybe as another host knew it
+    :returns: UUID of the migration (str), None if that is not known
+    """
+    if 'system_metadata' not in instance:
+        return None
+    return instance.system_metadata.get(_MIGRATION_KEY)
 
 
 def _kept_volumes(instance):
@@ -827,14 +892,15 @@ def _source_bdms(context, instance):
     return objects.BlockDeviceMappingList(objects=source_bdms)
 
 
-def _get_if_exists(context, instance):
+def _get_if_exists(context, instance, expected_attrs=()):
     """Look up an instance anew.
 
+    :param expected_attrs: names of what is loaded with it
     :returns: Instance, or None if it was deleted
     """
     try:
         now = objects.Instance.get_by_uuid(
-            context, instance.uuid, expected_attrs=[])
+            context, instance.uuid, expected_attrs=list(expected_attrs))
     except exception.InstanceNotFound:
         return None
     # The recovery asks with a context that reads what is deleted.

@@ -158,6 +158,23 @@ class FaultsTestBase(test_live_migrate_rescued.LiveMigrateRescuedTestBase):
         self._assert_server('source')
         self.assertTrue(os.path.exists(self._dir('dest')))
 
+    def _keep(self, name, raises=None):
+        """Keep the message of that name, instead of sending it.
+
+        :returns: list that gets a callable, which sends it and waits until it
+            is dealt with; and a fixture that does so
+        """
+        kept = []
+        send = getattr(rpcapi.ComputeAPI, name)
+
+        def keep(*args, **kwargs):
+            kept.append(functools.partial(send, *args, **kwargs))
+            if raises:
+                raise raises
+
+        return kept, fixtures.MonkeyPatch(
+            f'nova.compute.rpcapi.ComputeAPI.{name}', keep)
+
     def _bindings(self):
         return set(self.neutron._port_bindings[self.port_id])
 
@@ -479,6 +496,27 @@ class SourceKilledVolumeTest(FaultsTestBase):
         self._assert_all_on('dest', 'source')
         self._assert_attached(self.of_dest)
 
+    def test_what_an_earlier_migration_has_connected_is_removed_late(self):
+        """The next one uses the same connection."""
+        kept, stub = self._keep('remove_volume_connection')
+        self.outcome = fakelibvirt.VIR_DOMAIN_JOB_FAILED
+        with stub:
+            self._live_migrate('dest')
+            self._wait_for_migration_status(self.server, ['failed'])
+        self.outcome = None
+        self._end(self._domain('source'))
+        disconnect, = kept
+        self._hold_migration()
+        with mock.patch.object(
+                self.dest.driver, 'detach_volume', autospec=True) as detach:
+            disconnect()
+            detach.assert_not_called()
+            self._kill_and_restart('source')
+            self._assert_all_on('source', 'dest')
+            detach.assert_called_once()
+            disconnect()
+            self.assertEqual(2, detach.call_count)
+
 
 class RollbackLostTest(FaultsTestBase):
     """The destination is not told that a migration is rolled back."""
@@ -493,23 +531,6 @@ class RollbackLostTest(FaultsTestBase):
 class DelayedTest(FaultsTestBase):
     """What a source has asked for arrives after a later migration."""
 
-    def _keep(self, name, raises=None):
-        """Keep the message of that name, instead of sending it.
-
-        :returns: list that gets a callable, which sends it and waits until it
-            is dealt with; and a fixture that does so
-        """
-        kept = []
-        send = getattr(rpcapi.ComputeAPI, name)
-
-        def keep(*args, **kwargs):
-            kept.append(functools.partial(send, *args, **kwargs))
-            if raises:
-                raise raises
-
-        return kept, fixtures.MonkeyPatch(
-            f'nova.compute.rpcapi.ComputeAPI.{name}', keep)
-
     def _fail_and_keep_rollback(self):
         kept, stub = self._keep('rollback_live_migration_at_destination')
         self.outcome = fakelibvirt.VIR_DOMAIN_JOB_FAILED
@@ -522,15 +543,22 @@ class DelayedTest(FaultsTestBase):
         roll_back, = kept
         return roll_back
 
+    def _assert_tasks(self, number):
+        """So many tasks are waited for when the destination shuts down."""
+        self.assertEqual(number, len(self.dest.manager._in_progress_tasks))
+
     def test_rollback(self):
         roll_back = self._fail_and_keep_rollback()
+        self._assert_tasks(1)
         roll_back()
         self._assert_all_on('source', 'dest')
+        self._assert_tasks(0)
 
     def test_rollback_while_the_guest_moves_again(self):
         roll_back = self._fail_and_keep_rollback()
         self._hold_migration()
         roll_back()
+        self._assert_tasks(1)
         self.assertTrue(os.path.exists(self._dir('dest')))
         self.assertEqual({'source', 'dest'}, self._bindings())
         self._kill('source')
@@ -546,6 +574,7 @@ class DelayedTest(FaultsTestBase):
         self._wait_for_migration_status(self.server, ['completed'])
         roll_back()
         self._assert_all_on('dest', 'source')
+        self._assert_tasks(0)
 
     def test_preparation_after_the_source_has_given_up(self):
         kept, stub = self._keep(
@@ -571,6 +600,7 @@ class DelayedTest(FaultsTestBase):
             self._wait_for_assert(functools.partial(
                 self._assert_server, 'dest'), max_retries=120)
         self._assert_all_on('dest', 'source')
+        self._assert_tasks(0)
 
 
 class PostTest(FaultsTestBase):

@@ -10,6 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
+import threading
 from unittest import mock
 
 import fixtures
@@ -350,17 +351,96 @@ class RecoveryTestCase(test.NoDBTestCase):
         self.instance.host = 'dest'
         self.assertFalse(self.may_clear())
 
-    def test_has_arrived(self):
+    def test_is_in_later(self):
+        def is_in_later(*migrations):
+            self.at_destination(self.migration, *migrations)
+            return self.recovery.is_in_later(
+                self.context, self.instance,
+                objects.LibvirtLiveMigrateData(migration=self.migration))
+
+        for status in ('preparing', 'running', 'post-migrating'):
+            self.assertTrue(is_in_later(self.make_migration(2, status)))
+            self.assertFalse(
+                is_in_later(self.make_migration(2, status, dest='other')))
+            # One that nobody brings to an end.
+            self.assertFalse(is_in_later(self.make_migration(0, status)))
+        for status in ('queued', 'error', 'completed'):
+            self.assertFalse(is_in_later(self.make_migration(2, status)))
+        self.assertFalse(is_in_later(self.make_resize(2, 'running')))
+
+    def may_disconnect(self, known, now, *migrations):
+        """Whether a host may do so if it is asked.
+
+        :param known: the Migration that the Instance in the message names
+        :param now: the Migration that the database names
+        """
+        self.at_destination(*migrations)
+        self.instance.system_metadata = {}
+        asking = self.instance.obj_clone()
+        for instance, migration in (
+                (asking, known), (self.instance, now)):
+            if migration:
+                instance.system_metadata = {
+                    'live_migration_source_volumes_of': migration.uuid}
+        with self.recovery.disconnecting(self.context, asking) as allowed:
+            return allowed
+
+    def test_disconnecting(self):
+        first, second = self.migration, self.make_migration(2, 'preparing')
+        self.assertTrue(self.may_disconnect(first, first, first))
+        # A source of an earlier release is asked for by no other.
+        self.assertTrue(self.may_disconnect(None, None, first))
+        first.status = 'error'
+        self.assertTrue(self.may_disconnect(first, None, first))
+        for known in (first, None):
+            self.assertFalse(
+                self.may_disconnect(known, second, first, second))
+        # What the second needs is on another host, or it has ended.
+        second.dest_compute = 'other'
+        self.assertTrue(self.may_disconnect(first, second, first, second))
+        second = self.make_migration(2, 'error')
+        self.assertTrue(self.may_disconnect(first, second, first, second))
+
+    def test_disconnecting_what_was_not_loaded(self):
+        second = self.make_migration(2, 'preparing')
+        self.at_destination(second)
+        live_migration_recovery.keep_source_volumes(
+            self.instance, [objects.BlockDeviceMapping(
+                source_type='volume', destination_type='volume',
+                volume_id=uuids.volume, attachment_id=uuids.attachment,
+                connection_info='x')], second)
+        with self.recovery.disconnecting(self.context, objects.Instance(
+                uuid=uuids.instance, host='source')) as allowed:
+            self.assertFalse(allowed)
+
+    def test_disconnecting_an_instance_that_has_arrived(self):
         self.at_destination(self.migration)
-        self.assertFalse(
-            self.recovery.has_arrived(self.context, self.instance))
         now = self.instance.obj_clone()
         now.host = 'dest'
         self.get_instance.return_value = now
-        self.assertTrue(
-            self.recovery.has_arrived(self.context, self.instance))
+        with self.recovery.disconnecting(
+                self.context, self.instance) as allowed:
+            self.assertFalse(allowed)
         # Whoever asks for an instance that is here, knows that it is.
-        self.assertFalse(self.recovery.has_arrived(self.context, now))
+        with self.recovery.disconnecting(self.context, now) as allowed:
+            self.assertTrue(allowed)
+
+    def test_disconnecting_what_is_deleted(self):
+        self.at_destination()
+        self.get_instance.side_effect = exception.InstanceNotFound(
+            instance_id=uuids.instance)
+        with self.recovery.disconnecting(
+                self.context, self.instance) as allowed:
+            self.assertTrue(allowed)
+
+    def test_migration_waits_until_volumes_are_disconnected(self):
+        self.at_destination(self.migration)
+        waiter = threading.Thread(target=self.clear_destination)
+        with self.recovery.disconnecting(self.context, self.instance):
+            waiter.start()
+            self.driver.has_leftover_directory.assert_not_called()
+        waiter.join(60)
+        self.driver.has_leftover_directory.assert_called_once()
 
     def test_may_not_clear_the_only_guest(self):
         self.at_destination(self.migration, here=power_state.RUNNING,
@@ -378,8 +458,6 @@ class RecoveryTestCase(test.NoDBTestCase):
         self.get_instance.side_effect = exception.InstanceNotFound(
             instance_id=uuids.instance)
         self.assertTrue(self.may_clear())
-        self.assertFalse(
-            self.recovery.has_arrived(self.context, self.instance))
 
     def test_may_clear_what_a_context_reads_as_deleted(self):
         self.at_destination(here=power_state.RUNNING,
@@ -457,8 +535,11 @@ class RecoveryTestCase(test.NoDBTestCase):
         self.at_destination()
         self.instance.host = 'dest'
         self.assertTrue(self.may_clear())
-        self.assertFalse(
-            self.recovery.has_arrived(self.context, self.instance))
+        self.assertFalse(self.recovery.is_in_later(
+            self.context, self.instance, objects.LibvirtLiveMigrateData()))
+        with self.recovery.disconnecting(self.context, objects.Instance(
+                uuid=uuids.instance, host='source')) as allowed:
+            self.assertTrue(allowed)
         self.check_is_preparing()
         self.clear_destination()
         self.driver.has_leftover_directory.assert_not_called()
@@ -469,7 +550,8 @@ class RecoveryTestCase(test.NoDBTestCase):
             self.context, id=1, source_type='volume',
             destination_type='volume', volume_id=uuids.volume,
             attachment_id=uuids.of_source, connection_info='x' * 700)
-        live_migration_recovery.keep_source_volumes(self.instance, [bdm])
+        live_migration_recovery.keep_source_volumes(
+            self.instance, [bdm], self.migration)
         self.assertTrue(all(
             len(value) <= 255
             for value in self.instance.system_metadata.values()))
