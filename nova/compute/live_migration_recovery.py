@@ -154,6 +154,24 @@ class LiveMigrationRecovery(object):
         with self._lock:
             return any(each.uuid in self._owned for each in migrations)
 
+    def may_queue(self, context, migration):
+        """Whether a migration that a conductor asks for is still to be made.
+
+        It may have been brought to an end while the request was delayed. If it
+        were queued after all, nothing would show that.
+
+        :param context: nova.context.RequestContext
+        :param migration: the Migration as the conductor knew it
+        :returns: bool
+        """
+        if not self.is_supported or objects.Migration.get_by_id(
+                context, migration.id).status == migration.status:
+            return True
+        LOG.warning('Not queueing the live migration %s: it was brought to an '
+                    'end', migration.uuid,
+                    instance_uuid=migration.instance_uuid)
+        return False
+
     def may_begin(self, context, instance, migration):
         """Whether a queued migration may begin, as the database has it now.
 

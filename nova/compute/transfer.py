@@ -25,6 +25,7 @@ the transfer, and a call for the present owner makes all records follow the
 row. Both may be done at any time by any number of processes.
 """
 
+import collections
 import dataclasses
 import re
 import typing as ty
@@ -47,6 +48,7 @@ from nova import context as nova_context
 from nova.db.main import api as db
 from nova import exception
 from nova.limit import placement as placement_limits
+from nova.limit import utils as limit_utils
 from nova.network import neutron
 from nova import objects
 from nova.objects import fields
@@ -195,7 +197,7 @@ def _transfer(context, instance, request):
     ours = request.project_id == now.project_id
     if ours and _was_done(instance, request.transfer_id):
         if instance.task_state != task_states.TRANSFERRING:
-            _follow_if_possible(context, instance)
+            _follow_row(context, instance.uuid)
             _refresh_guest(context, instance.uuid)
         return now
     if request.from_project_id not in (None, now.project_id):
@@ -257,7 +259,7 @@ def _report(context, instance, journal, function):
             return function(context, instance, journal)
         except Exception as e:
             _notify(context, instance.uuid, journal,
-                    fields.NotificationPhase.ERROR, e)
+                    fields.NotificationPhase.ERROR, error=e)
             raise
 
 
@@ -288,14 +290,15 @@ def _complete(context, instance, journal):
         _look_again(context, instance, journal)
         _release(context, instance.uuid, journal.new, journal)
     except _Lost:
-        now = _settle_lost(context, instance.uuid)
+        now = _follow_row(context, instance.uuid)
         if (now.task_state != task_states.TRANSFERRING and
                 _owner(now) == journal.new and _was_done(now, journal.id)):
             # The same call has completed it.
             return journal.new
         raise _changed_meanwhile(instance)
-    _refresh_guest(context, instance.uuid)
-    _notify(context, instance.uuid, journal, fields.NotificationPhase.END)
+    done = _refresh_guest(context, instance.uuid)
+    _notify(context, instance.uuid, journal, fields.NotificationPhase.END,
+            instance=done)
     return journal.new
 
 
@@ -306,7 +309,8 @@ def _change_owner(context, instance, journal):
     :raises nova.exception.NovaException: if placement refuses. The instance is
         then as it was.
     """
-    _notify(context, instance.uuid, journal, fields.NotificationPhase.START)
+    _notify(context, instance.uuid, journal, fields.NotificationPhase.START,
+            instance=instance)
     _notify_exists(context, instance)
     _revoke_consoles(context, instance.uuid)
     try:
@@ -454,7 +458,7 @@ def _settle(context, instance):
     """
     now = _owner(instance)
     if instance.task_state != task_states.TRANSFERRING:
-        _follow_if_possible(context, instance)
+        _follow_row(context, instance.uuid)
         _refresh_guest(context, instance.uuid)
         return now
     journal = _Journal.read(instance.system_metadata)
@@ -465,16 +469,17 @@ def _settle(context, instance):
             _follow(context, instance, now)
         _release(context, instance.uuid, now, journal)
     except _Lost:
-        _settle_lost(context, instance.uuid)
+        _follow_row(context, instance.uuid)
         raise _changed_meanwhile(instance)
     _refresh_guest(context, instance.uuid)
     return now
 
 
-def _settle_lost(context, uuid):
-    """Make the records follow the row after another request has changed it.
+def _follow_row(context, uuid):
+    """Make the records follow the row, which is not held for this request.
 
-    The row may change while that is done, so it is read again after.
+    Another request may change it while that is done, so it is read again
+    after.
 
     :returns: the Instance
     :raises nova.exception.InstanceNotFound: if it was deleted
@@ -772,25 +777,16 @@ def _check_quota(context, instance, new, count):
     :param new: the Owner
     :param count: 1 before its records are written, 0 after
     """
-    # What placement says that the server has, not its flavor: nothing else
-    # keeps both sides equal.
     try:
-        held = report.report_client_singleton().get_allocs_for_consumer(
-            context, instance.uuid)['allocations']
-    except (ks_exc.ClientException,
-            exception.ConsumerAllocationRetrievalFailed) as e:
-        raise _unavailable('Placement', e)
-    deltas = {}
-    for allocation in held.values():
-        for resource, amount in allocation['resources'].items():
-            key = 'class:' + resource
-            deltas[key] = deltas.get(key, 0) + amount * count
-    spec = objects.RequestSpec(
-        flavor=instance.flavor, is_bfv=not instance.image_ref)
-    try:
-        compute_utils.check_num_instances_quota(
-            context, instance.flavor, count, count, orig_num_req=1,
-            project_id=new.project_id, user_id=new.user_id)
+        if not limit_utils.use_unified_limits():
+            compute_utils.check_num_instances_quota(
+                context, instance.flavor, count, count, orig_num_req=1,
+                project_id=new.project_id, user_id=new.user_id)
+            return
+        deltas = {'class:' + resource: amount * count
+                  for resource, amount in _held(context, instance).items()}
+        spec = objects.RequestSpec(
+            flavor=instance.flavor, is_bfv=not instance.image_ref)
         placement_limits.enforce_num_instances_and_resources(
             context, new.project_id, spec, count, count, delta_updates=deltas)
     except (ks_exc.ClientException, limit_exc.SessionInitError,
@@ -801,12 +797,35 @@ def _check_quota(context, instance, new, count):
         raise _unavailable('Placement', e)
 
 
+def _held(context, instance):
+    """Find what an instance uses, from placement.
+
+    Not from its flavor: nothing else keeps both sides equal.
+
+    :returns: collections.Counter of the amounts by resource class
+    """
+    try:
+        allocations = report.report_client_singleton().get_allocs_for_consumer(
+            context, instance.uuid)['allocations']
+    except (ks_exc.ClientException,
+            exception.ConsumerAllocationRetrievalFailed) as e:
+        raise _unavailable('Placement', e)
+    held = collections.Counter()
+    for allocation in allocations.values():
+        held.update(allocation['resources'])
+    return held
+
+
 def _revoke_consoles(context, uuid):
     objects.ConsoleAuthToken.clean_console_auths_for_instance(context, uuid)
 
 
 def _refresh_guest(context, uuid):
-    """Have the hypervisor told of a new owner, now or when its host is up."""
+    """Have the hypervisor told of a new owner, now or when its host is up.
+
+    :returns: the Instance as it has been read for that, None if it was not
+    """
+    instance = None
     try:
         instance = _read(context, uuid)
         if owner.MARK in instance.system_metadata:
@@ -814,14 +833,18 @@ def _refresh_guest(context, uuid):
     except Exception:
         LOG.exception('The host of instance %s will update the owner when it '
                       'starts again', uuid)
+    return instance
 
 
-def _notify(context, uuid, journal, phase, error=None):
-    """Send a notification, with the owner that the instance has now."""
+def _notify(context, uuid, journal, phase, instance=None, error=None):
+    """Send a notification, with the owner that the instance has now.
+
+    :param instance: the Instance if it has just been read, or None
+    """
     try:
         compute_utils.notify_about_instance_transfer(
-            context, _read(context, uuid), CONF.host, journal.old, journal.new,
-            phase=phase, exception=error)
+            context, instance or _read(context, uuid), CONF.host, journal.old,
+            journal.new, phase=phase, exception=error)
     except Exception:
         LOG.exception('Failed to notify of the transfer')
 

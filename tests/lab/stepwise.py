@@ -35,6 +35,7 @@ from oslo_messaging.rpc import client as rpc_client
 from oslo_serialization import jsonutils
 
 _POINTS = {
+    'live_migrate_instance': 'select',
     'check_can_live_migrate_destination': 'check',
     'live_migration': 'begin',
     'pre_live_migration': 'prepare',
@@ -95,12 +96,15 @@ class Stepwise(fixtures.Fixture):
         """The messages that are delivered when deliver() is called."""
         self.delays = set()
         """The points at which the next message is delayed."""
+        self.vain = []
+        """What a recovery has asked a host that is known to be down."""
         self._moves = moves
         self._jobs = {}
         self._local = _Local()
         self._reports = queue.Queue()
         self._stop = None
         self._then = None
+        self._recovers = False
         self._writes = itertools.count()
 
     def _setUp(self):
@@ -272,6 +276,8 @@ class Stepwise(fixtures.Fixture):
             return self._call(sender, ctxt, method, **args)
         sent = self._serialize(sender, ctxt, method, args)
         point = _POINTS.get(method)
+        if self._recovers and self.dead.get(target.server):
+            self.vain.append(method)
         if self._at(point) or target.server in self.dead:
             raise oslo_messaging.MessagingTimeout()
         result = self._dispatch(target, *sent)
@@ -455,11 +461,13 @@ class Stepwise(fixtures.Fixture):
         try:
             self.tasks.append(_Task(host, perform))
             self._then = _KILL if kill else _FAIL
+            self._recovers = True
             self.run(stop)
             if kill:
                 self.kill(host)
         finally:
             self._then = None
+            self._recovers = False
             self.services.flags(long_rpc_timeout=20)
 
     def clean(self, host):

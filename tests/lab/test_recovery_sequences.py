@@ -37,7 +37,7 @@ _STEP = st.one_of(
                   ['finish', 'finish done', 'clear', 'clear done']),
               st.booleans()),
     st.tuples(st.just('arrive')),
-    st.tuples(st.just('delay')),
+    st.tuples(st.just('delay'), st.sampled_from(['select', 'clear'])),
     st.tuples(st.just('deliver')),
     st.tuples(st.just('reset state')),
     st.tuples(st.just('unrescue'), _POINT),
@@ -120,7 +120,7 @@ class Server:
             if nova.is_moving(self.id):
                 nova.arrive(self.id)
         elif verb == 'delay':
-            nova.delays.add('clear')
+            nova.delays.add(*args)
         elif verb == 'deliver':
             nova.deliver()
         elif verb == 'reset state':
@@ -182,6 +182,7 @@ class Server:
         found = self._find()
         host = found['host']
         on = [host] if host else []
+        assert nova.vain == []
         assert found == {
             'host': host, 'task': None, 'migrations in flight': [],
             'guests': on, 'directories': on, 'allocations': on,
@@ -213,8 +214,25 @@ class Server:
     ('migrate', 'begin'), ('recover', 'node1', True, None, False),
     ('migrate', None), ('go on', 0, False, None)])
 @hypothesis.example('ACTIVE', [('migrate', 'move'), ('arrive',)])
+# The conductor asks for a migration that was given up, while it has not yet
+# been asked for the next.
 @hypothesis.example('ACTIVE', [
-    ('delay',), ('migrate', 'move'), ('go on', 0, True, None),
+    ('migrate', 'begin'), ('recover', 'node1', True, None, False),
+    ('delay', 'select'), ('migrate', None), ('go on', 0, False, None),
+    ('deliver',)])
+@hypothesis.example('ACTIVE', [
+    ('migrate', 'begin'), ('reset state',), ('migrate', 'check'),
+    ('go on', 1, True, None), ('delay', 'select'), ('migrate', None),
+    ('go on', 0, False, None), ('deliver',)])
+# A thread of the source is at work.
+@hypothesis.example('ACTIVE', [
+    ('migrate', 'prepare done'), ('recover', 'node1', True, None, False)])
+# The destination is down when the source starts again.
+@hypothesis.example('ACTIVE', [
+    ('migrate', 'move'), ('kill', 'node2', True), ('kill', 'node1', False),
+    ('arrive',), ('start', 'node1')])
+@hypothesis.example('ACTIVE', [
+    ('delay', 'clear'), ('migrate', 'move'), ('go on', 0, True, None),
     ('migrate', 'finish'), ('deliver',)])
 @hypothesis.example('PAUSED', [('migrate', 'prepare done'), ('delete', None)])
 @hypothesis.example('ACTIVE', [('migrate', 'finish'), ('delete', None)])

@@ -698,6 +698,26 @@ class TestRefusals(TransferTestCase):
         self.assertEqual(503, answer[0])
         self._assert_owner(server, POOL, 'alice')
 
+    def test_rival_transfers_it_while_a_repeated_call_follows(self):
+        """The repeated call has read that it belongs to the pool."""
+        server = self._server()
+        follow = transfer._follow
+
+        def steal(*args):
+            patch.stop()
+            self.assertEqual(200, self._transfer(server, user_id='bob')[0])
+            return follow(*args)
+
+        for request in ({}, {'transfer_id': uuids.transfer}):
+            self.assertEqual(200, self._transfer(
+                server, project_id=POOL, user_id='alice', **request)[0])
+            patch = mock.patch.object(
+                transfer, '_follow', autospec=True, side_effect=steal)
+            patch.start()
+            self.assertEqual(200, self._transfer(
+                server, project_id=POOL, user_id='alice', **request)[0])
+            self._assert_owner(server, TENANT, 'bob')
+
     def test_allocations_change_meanwhile(self):
         server = self._server()
 

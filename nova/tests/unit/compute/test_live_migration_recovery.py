@@ -271,6 +271,17 @@ class RecoveryTestCase(test.NoDBTestCase):
         self.recover(self.migration)
         self.get_migrations.assert_not_called()
 
+    def test_may_queue(self):
+        asked = self.make_migration(1, 'accepted')
+        get = self.patch('nova.objects.Migration.get_by_id')
+        for status in ('accepted', 'queued', 'running', 'error'):
+            get.return_value = self.make_migration(1, status)
+            self.assertEqual(
+                status == 'accepted',
+                self.recovery.may_queue(self.context, asked))
+        self.driver.capabilities = {}
+        self.assertTrue(self.recovery.may_queue(self.context, asked))
+
     def may_begin(self, *migrations):
         self.get_migrations.side_effect = lambda *args, **kwargs: (
             objects.MigrationList(objects=list(migrations)))

@@ -368,20 +368,41 @@ class QuotaTestCase(_TestCase):
             'nova.compute.utils.check_num_instances_quota')
         self.unified = self._patch(
             'nova.limit.placement.enforce_num_instances_and_resources')
+        self.flags(driver='nova.quota.UnifiedLimitsDriver', group='quota')
 
     def _check(self, count=1):
         transfer._check_quota(
             self.context, self.instance, transfer.Owner('new', 'user'), count)
 
     @ddt.data(0, 1)
-    def test_both_ways(self, count):
+    def test_unified_limits(self, count):
+        self._check(count)
+        self.unified.assert_called_once_with(
+            self.context, 'new', mock.ANY, count, count, delta_updates={
+                'class:VCPU': 2 * count, 'class:CUSTOM_X': 4 * count})
+        self.legacy.assert_not_called()
+
+    @ddt.data(0, 1)
+    def test_legacy(self, count):
+        self.flags(driver='nova.quota.DbQuotaDriver', group='quota')
         self._check(count)
         self.legacy.assert_called_once_with(
             self.context, self.instance.flavor, count, count, orig_num_req=1,
             project_id='new', user_id='user')
-        self.unified.assert_called_once_with(
-            self.context, 'new', mock.ANY, count, count, delta_updates={
-                'class:VCPU': 2 * count, 'class:CUSTOM_X': 4 * count})
+        # What it has does not matter.
+        self.client.get_allocs_for_consumer.assert_not_called()
+        self.unified.assert_not_called()
+
+    def test_legacy_over(self):
+        self.flags(driver='nova.quota.DbQuotaDriver', group='quota')
+        self.legacy.side_effect = exception.TooManyInstances(
+            overs='cores', req=1, used=1, allowed=1)
+        self.assertRaises(exception.OverQuota, self._check)
+
+    def test_placement_cannot_be_asked(self):
+        self.client.get_allocs_for_consumer.side_effect = (
+            ks_exc.ConnectFailure())
+        self.assertRaises(exception.TransferServiceUnavailable, self._check)
 
     def test_over(self):
         self.unified.side_effect = exception.TooManyInstances('VCPU')
