@@ -25,6 +25,7 @@ import sqlalchemy as sa
 from nova.api.metadata import base as metadata
 from nova.compute import task_states
 from nova.compute import transfer
+from nova.compute import vm_states
 from nova import context as nova_context
 from nova.db.main import api as db
 from nova import exception
@@ -222,6 +223,16 @@ class TestTransfer(TransferTestCase):
         self.admin_api.post_server_action(server['id'], {'shelve': None})
         self._wait_for_state_change(server, 'SHELVED_OFFLOADED')
         self.assertEqual(409, self._transfer(server)[0])
+
+        server = self._server()
+        instance = self._instance(server)
+        for state in (vm_states.BUILDING, vm_states.ERROR, vm_states.RESIZED,
+                      vm_states.SHELVED, vm_states.SOFT_DELETED):
+            instance.vm_state = state
+            instance.save()
+            status, message = self._transfer(server)
+            self.assertEqual(409, status)
+            self.assertIn('its state is %s' % state, message)
 
     def test_records(self):
         server = self._server()
@@ -474,6 +485,30 @@ class TestRules(TransferTestCase):
             transfer_id=uuids.first)[0])
         self._assert_owner(server, TENANT, 'admin')
 
+    def test_changed_meanwhile(self):
+        """Something else changes the server while Keystone is asked."""
+        server = self._server()
+
+        def change():
+            self.keystone.before = lambda: None
+            setattr(instance, name, value)
+            instance.save()
+
+        for name, value in (
+                ('user_id', 'bob'), ('host', 'elsewhere'), ('locked', True),
+                ('task_state', task_states.REBOOTING),
+                ('vm_state', vm_states.ERROR)):
+            instance = self._instance(server)
+            before = getattr(instance, name)
+            self.keystone.before = change
+            status, message = self._transfer(server)
+            self.assertEqual(409, status, name)
+            self.assertIn('changed it meanwhile', message)
+            self.assertEqual(POOL, self._instance(server).project_id)
+            setattr(instance, name, before)
+            instance.save()
+        self.assertEqual(200, self._transfer(server)[0])
+
     def test_deleted_meanwhile(self):
         server = self._server()
 
@@ -607,6 +642,11 @@ class TestRefusals(TransferTestCase):
         self.flags(osapi_compute_unique_server_name_scope='project')
         self._assert_refused(409, server, 'same')
 
+    def _assert_nothing_begun(self, server):
+        self.assertEqual(['create'], [
+            action['action'] for action in
+            self.admin_api.get_instance_actions(server['id'])])
+
     def test_quota(self):
         server = self._server()
         for resource in ('instances', 'cores', 'ram'):
@@ -615,6 +655,7 @@ class TestRefusals(TransferTestCase):
             self._assert_refused(403, server, resource)
             self.admin_api.update_quota(
                 {resource: -1}, project_id=TENANT)
+        self._assert_nothing_begun(server)
         self.assertEqual(200, self._transfer(server)[0])
 
     def test_quota_of_the_user(self):
@@ -649,6 +690,7 @@ class TestRefusals(TransferTestCase):
             self.limits[TENANT][resource] = used
             self._assert_refused(403, server, resource)
             self.limits[TENANT][resource] = 2 * used
+        self._assert_nothing_begun(server)
         self.assertEqual(200, self._transfer(server)[0])
 
     def test_unified_limit_that_a_rival_has_used(self):

@@ -297,7 +297,8 @@ class RecoveryTestCase(test.NoDBTestCase):
             queued, self.make_migration(1, 'running')))
         self.assertFalse(self.may_begin(
             queued, self.make_migration(3, 'error')))
-        self.assertFalse(self.may_begin(self.make_migration(2, 'error')))
+        for status in ('preparing', 'error'):
+            self.assertFalse(self.may_begin(self.make_migration(2, status)))
         # What other hosts have left undone, which may be gone for good.
         other = self.make_migration(1, 'running')
         other.source_compute = 'other'
@@ -305,6 +306,9 @@ class RecoveryTestCase(test.NoDBTestCase):
         other.source_compute = 'dest'
         self.assertFalse(self.may_begin(queued, other))
 
+        self.instance.host = 'dest'
+        self.assertFalse(self.may_begin(queued))
+        self.instance.host = 'source'
         self.instance.task_state = None
         self.assertFalse(self.may_begin(queued))
         self.get_instance.side_effect = exception.InstanceNotFound(
@@ -378,6 +382,9 @@ class RecoveryTestCase(test.NoDBTestCase):
         for status in ('queued', 'error', 'completed'):
             self.assertFalse(is_in_later(self.make_migration(2, status)))
         self.assertFalse(is_in_later(self.make_resize(2, 'running')))
+        leaving = self.make_migration(2, 'running', dest='other')
+        leaving.source_compute = 'dest'
+        self.assertFalse(is_in_later(leaving))
 
     def may_disconnect(self, known, now, *migrations):
         """Whether a host may do so if it is asked.

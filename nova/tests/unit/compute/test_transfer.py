@@ -10,6 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
+import dataclasses
 from unittest import mock
 
 import ddt
@@ -20,6 +21,7 @@ from oslo_utils.fixture import uuidsentinel as uuids
 import requests
 
 from nova.compute import owner
+from nova.compute import task_states
 from nova.compute import transfer
 from nova.compute import vm_states
 from nova import context as nova_context
@@ -79,6 +81,50 @@ class JournalTestCase(test.NoDBTestCase):
         for change in (
                 {'project_id': 'x'}, {'user_id': 'd'}, {'transfer_id': None}):
             self.assertFalse(self.journal.is_of(request._replace(**change)))
+
+
+class WritesTestCase(_TestCase):
+    """What must not have changed when the row is written."""
+
+    def setUp(self):
+        super().setUp()
+        self.update = self._patch(
+            'nova.db.main.api.instance_update_with_system_metadata')
+        self._patch('nova.objects.ConsoleAuthToken.'
+                    'clean_console_auths_for_instance')
+        self.journal = transfer._Journal(
+            old_project='old', old_user='user', new_project='new',
+            new_user='user')
+
+    def _assert_compared(self, project):
+        _, _, _, expected, edit = self.update.call_args.args
+        self.assertEqual(
+            {'project_id': project, 'user_id': 'user',
+             'task_state': task_states.TRANSFERRING}, expected)
+        # It is held for another transfer.
+        metadata = {}
+        dataclasses.replace(self.journal, id=uuids.rival).write(metadata)
+        self.assertRaises(transfer._Lost, edit, metadata)
+
+    def test_owner(self):
+        old, new = self.journal.old, self.journal.new
+        for before, after in ((old, new), (new, old)):
+            transfer._set_owner(self.context, uuids.instance, self.journal,
+                                before, after, 'Project', 'User')
+            self._assert_compared(before.project_id)
+
+    def test_release(self):
+        for now in (self.journal.old, self.journal.new):
+            transfer._release(
+                self.context, uuids.instance, now, self.journal)
+            self._assert_compared(now.project_id)
+
+    def test_lost(self):
+        self.update.side_effect = exception.InstanceUpdateConflict(
+            instance_uuid=uuids.instance, expected='', actual='')
+        self.assertRaises(
+            transfer._Lost, transfer._release, self.context, uuids.instance,
+            self.journal.new, self.journal)
 
 
 @ddt.ddt
@@ -220,8 +266,8 @@ class BlockingTestCase(_TestCase):
     def setUp(self):
         super().setUp()
         self.ports = []
-        self.list_ports = self._patch(
-            'nova.network.neutron.get_client').return_value.list_ports
+        self.get_client = self._patch('nova.network.neutron.get_client')
+        self.list_ports = self.get_client.return_value.list_ports
         self.list_ports.side_effect = lambda **_: {'ports': self.ports}
         self.bdms = self._patch(
             'nova.objects.BlockDeviceMappingList.get_by_instance_uuid',
@@ -242,6 +288,8 @@ class BlockingTestCase(_TestCase):
 
     def test_nothing(self):
         self.assertEqual([], self._blocking())
+        # The caller may have another role than that of an administrator.
+        self.get_client.assert_called_once_with(self.context, admin=True)
         self.list_ports.assert_called_once_with(device_id=uuids.instance)
 
     def test_ports(self):
