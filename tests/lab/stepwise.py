@@ -51,7 +51,7 @@ _TASKS = {
     thread_pool_factory.ExecutorType.LIVE_MIGRATION,
     thread_pool_factory.ExecutorType.LONG_TASK}
 
-_TIMEOUT = 60
+_TIMEOUT = 600
 
 _GO_ON, _FAIL, _KILL = 'go on', 'fail', 'kill'
 """What becomes of a task that has come to a point."""

@@ -733,12 +733,26 @@ class TestRefusals(TransferTestCase):
 
     def test_placement_cannot_be_asked(self):
         server = self._server()
+        seen = []
+
+        def put(*args, **kwargs):
+            seen.append(self._instance(server).project_id)
+            raise ks_exc.ConnectFailure()
+
         with mock.patch(
                 'nova.scheduler.client.report.SchedulerReportClient.put',
-                side_effect=ks_exc.ConnectFailure):
+                side_effect=put):
             answer = self._transfer(server)
         self.assertEqual(503, answer[0])
+        # It has never been another's.
+        self.assertEqual([POOL], seen)
         self._assert_owner(server, POOL, 'alice')
+
+    def test_settled_while_placement_is_written(self):
+        server = self._server()
+        self._steal(lambda: self.assertEqual(
+            200, self._transfer(server, project_id=POOL)[0]))
+        self._assert_refused(409, server, 'changed it meanwhile')
 
     def test_rival_transfers_it_while_a_repeated_call_follows(self):
         """The repeated call has read that it belongs to the pool."""
