@@ -90,8 +90,8 @@ class WritesTestCase(_TestCase):
         super().setUp()
         self.update = self._patch(
             'nova.db.main.api.instance_update_with_system_metadata')
-        self._patch('nova.objects.ConsoleAuthToken.'
-                    'clean_console_auths_for_instance')
+        self.revoke_consoles = self._patch(
+            'nova.objects.ConsoleAuthToken.clean_console_auths_for_instance')
         self.journal = transfer._Journal(
             old_project='old', old_user='user', new_project='new',
             new_user='user')
@@ -118,6 +118,9 @@ class WritesTestCase(_TestCase):
             transfer._release(
                 self.context, uuids.instance, now, self.journal)
             self._assert_compared(now.project_id)
+        # Those of the former owner, who may have opened more meanwhile.
+        self.revoke_consoles.assert_called_once_with(
+            self.context, uuids.instance)
 
     def test_lost(self):
         self.update.side_effect = exception.InstanceUpdateConflict(
