@@ -5,8 +5,8 @@ from unittest import mock
 
 import pytest
 
-from lab.real import neighbour
 from lab.real.lab import Lab
+from lab.real import neighbour
 
 
 class Network:
