@@ -1,0 +1,212 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""What a cell database holds of a server, carried from one cell to another.
+
+A resize across cells makes a second record of the server, in the target cell.
+It is a copy at first. Until the resize is confirmed or reverted both change,
+and what has happened in the cell that is left is carried to the other.
+"""
+
+import collections
+
+from oslo_log import log as logging
+
+from nova import exception
+from nova import objects
+from nova.objects import instance as instance_obj
+
+LOG = logging.getLogger(__name__)
+
+# Fields of an instance that a copy does not have. They belong to the host
+# (pci_devices, services), are made anew by the cell (ec2_ids), are of a move
+# (old_flavor, new_flavor, migration_context), or have tables of their own that
+# Instance.create() does not write (fault, tags).
+_NOT_COPIED = frozenset({
+    'ec2_ids', 'fault', 'migration_context', 'new_flavor', 'old_flavor',
+    'pci_devices', 'services', 'tags'})
+
+# Fields that can change while a resize waits to be confirmed, and do not
+# depend on where the server is.
+_CARRIED_BACK = (
+    'access_ip_v4', 'access_ip_v6', 'display_description', 'display_name',
+    'hostname', 'locked', 'locked_by', 'project_id', 'system_metadata',
+    'user_id')
+
+
+def clone_creatable_object(ctxt, obj, delete_fields=None):
+    """Targets the object at the given context and removes its id attribute
+
+    Dirties all of the set fields on a new copy of the object.
+    This is necessary before the object is created in a new cell.
+
+    :param ctxt: cell-targeted nova auth request context to set on the clone
+    :param obj: the object to re-target
+    :param delete_fields: list of fields to delete from the new object;
+        note that the ``id`` field is always deleted
+    :returns: Cloned version of ``obj`` with all set fields marked as
+        "changed" so they will be persisted on a subsequent
+        ``obj.create()`` call.
+    """
+    delete_fields = {'id', *(delete_fields or ())}
+    new_obj = obj.obj_clone()
+    new_obj._context = ctxt
+    for field in obj.obj_fields:
+        if field in obj:
+            if field in delete_fields:
+                delattr(new_obj, field)
+            else:
+                # Dirty the field since obj_clone does not modify
+                # _changed_fields. The value must be the clone's own: create()
+                # targets nested objects, like the info cache of an instance,
+                # at the other cell.
+                setattr(new_obj, field, getattr(new_obj, field))
+    return new_obj
+
+
+def clone_instance(ctxt, instance):
+    """Make a copy of an instance that can be created in another cell.
+
+    :param ctxt: context targeted at the other cell
+    :param instance: Instance object; fields of it that are not loaded are
+    :returns: Instance object with all that is the same in any cell
+    """
+    for field in instance_obj.INSTANCE_OPTIONAL_ATTRS:
+        if field not in instance and field not in _NOT_COPIED:
+            instance.obj_load_attr(field)
+    clone = clone_creatable_object(ctxt, instance, delete_fields=_NOT_COPIED)
+    # The node with this ID is another one in the other cell.
+    clone.compute_id = None
+    return clone
+
+
+def carry_back(source, target):
+    """Update the record of an instance in the cell that it returns to.
+
+    :param source: Instance object of the cell that it leaves
+    :param target: Instance object of the cell that it returns to; not saved
+    """
+    for field in _CARRIED_BACK:
+        setattr(target, field, getattr(source, field))
+
+
+def _missing(source, target, key):
+    """What one list has more of than another.
+
+    :param source: objects, oldest first
+    :param target: objects
+    :param key: a function of an object; two with the same are the same thing
+    """
+    counts = collections.Counter(map(key, target))
+    for it in source:
+        if counts[key(it)]:
+            counts[key(it)] -= 1
+        else:
+            yield it
+
+
+def carry_actions(source_ctxt, target_ctxt, instance_uuid):
+    """Create the actions and events that only one of the cells knows.
+
+    Both cells record some of the events, at slightly different times. These
+    are events with the same name and the same host.
+
+    :param source_ctxt: context targeted at the cell that knows them
+    :param target_ctxt: context targeted at the cell to create them in
+    :param instance_uuid: UUID of the instance
+    """
+    def actions_of(ctxt):
+        # The newest are the first.
+        return list(reversed(objects.InstanceActionList.get_by_instance_uuid(
+            ctxt, instance_uuid)))
+
+    def events_of(ctxt, action):
+        return list(reversed(objects.InstanceActionEventList.get_by_action(
+            ctxt, action.id)))
+
+    def key(action):
+        return action.request_id, action.action
+
+    known = {key(action): action for action in actions_of(target_ctxt)}
+    for action in actions_of(source_ctxt):
+        if key(action) not in known:
+            known[key(action)] = clone_creatable_object(target_ctxt, action)
+            known[key(action)].create()
+        missing = _missing(
+            events_of(source_ctxt, action),
+            events_of(target_ctxt, known[key(action)]),
+            lambda event: (event.event, event.host))
+        for event in missing:
+            clone_creatable_object(target_ctxt, event).create(
+                action.instance_uuid, action.request_id)
+
+
+def carry_faults(source_ctxt, target_ctxt, instance_uuid):
+    """Create the faults that only one of the cells knows.
+
+    :param source_ctxt: context targeted at the cell that knows them
+    :param target_ctxt: context targeted at the cell to create them in
+    :param instance_uuid: UUID of the instance
+    """
+    source, target = (
+        reversed(objects.InstanceFaultList.get_by_instance_uuids(
+            ctxt, [instance_uuid]).objects)
+        for ctxt in (source_ctxt, target_ctxt))
+    missing = _missing(
+        source, target,
+        lambda fault: (fault.created_at, fault.code, fault.message))
+    for fault in missing:
+        clone_creatable_object(target_ctxt, fault).create()
+
+
+def complete_in_target_cell(source_ctxt, target_ctxt, instance_uuid):
+    """Complete the records in the target cell when the server is there.
+
+    What the source cell has recorded since the copy was made is carried over.
+    The events of conductor are still running, and will end in the source cell
+    only, so they end here.
+
+    :param source_ctxt: context targeted at the source cell
+    :param target_ctxt: context of the request, targeted at the target cell
+    :param instance_uuid: UUID of the instance
+    """
+    carry_actions(source_ctxt, target_ctxt, instance_uuid)
+    carry_faults(source_ctxt, target_ctxt, instance_uuid)
+    action = objects.InstanceAction.get_by_request_id(
+        target_ctxt, instance_uuid, target_ctxt.request_id)
+    events = objects.InstanceActionEventList.get_by_action(
+        target_ctxt, action.id)
+    for event in events:
+        if event.finish_time is None:
+            objects.InstanceActionEvent.event_finish(
+                target_ctxt, instance_uuid, event.event, want_result=False)
+
+
+def forget_move(instance):
+    """Remove what a failed move has stored with an instance.
+
+    :param instance: Instance object of the source cell
+    """
+    try:
+        # Fields may have been set that were never saved.
+        instance.refresh()
+        instance.old_flavor = None
+        instance.new_flavor = None
+        instance.system_metadata.pop('old_vm_state', None)
+        instance.drop_migration_context()
+        instance.save()
+    except exception.InstanceNotFound:
+        LOG.info('The instance was deleted while it was moved.',
+                 instance=instance)
+    except Exception:
+        LOG.exception('The stored flavors and the migration context of a '
+                      'failed move could not be removed.', instance=instance)

@@ -1,0 +1,228 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+from unittest import mock
+
+from oslo_utils.fixture import uuidsentinel as uuids
+
+from nova.compute import instance_actions
+from nova.conductor import cross_cell_records
+from nova import context as nova_context
+from nova import exception
+from nova.network import model as network_model
+from nova import objects
+from nova import test
+
+
+class CrossCellRecordsTestCase(test.TestCase):
+
+    def setUp(self):
+        super().setUp()
+        self.ctxts = []
+        for cell in list(self.cell_mappings.values())[:2]:
+            ctxt = nova_context.RequestContext(
+                'fake-user', 'fake-project', is_admin=True,
+                request_id='req-' + uuids.request)
+            nova_context.set_target_cell(ctxt, cell)
+            self.ctxts.append(ctxt)
+        self.source_ctxt, self.target_ctxt = self.ctxts
+
+    def _create_instance(self, ctxt, **fields):
+        instance = objects.Instance(
+            ctxt, uuid=uuids.instance, user_id=ctxt.user_id,
+            project_id=ctxt.project_id, system_metadata={},
+            flavor=objects.Flavor(id=1, flavorid='a', name='a'),
+            info_cache=objects.InstanceInfoCache(
+                network_info=network_model.NetworkInfo()), **fields)
+        instance.create()
+        return instance
+
+    @staticmethod
+    def _start_action(ctxt, action=instance_actions.RESIZE):
+        objects.InstanceAction.action_start(
+            ctxt, uuids.instance, action, want_result=False)
+
+    @staticmethod
+    def _add_event(ctxt, name, host=None, finished=True):
+        objects.InstanceActionEvent.event_start(
+            ctxt, uuids.instance, name, host=host, want_result=False)
+        if finished:
+            objects.InstanceActionEvent.event_finish(
+                ctxt, uuids.instance, name, want_result=False)
+
+    @staticmethod
+    def _get_events(ctxt):
+        """Names, hosts and results by action; the oldest are the first."""
+        actions = objects.InstanceActionList.get_by_instance_uuid(
+            ctxt, uuids.instance)
+        return [
+            (action.action, [
+                (event.event, event.host, event.result)
+                for event in reversed(
+                    objects.InstanceActionEventList.get_by_action(
+                        ctxt, action.id))])
+            for action in reversed(actions)]
+
+    def _add_fault(self, ctxt, message):
+        objects.InstanceFault(
+            ctxt, instance_uuid=uuids.instance, code=500, message=message,
+            details='', host='host').create()
+
+    def test_clone_instance(self):
+        """Fields that are not loaded are cloned, those of a move are not."""
+        self._create_instance(
+            self.source_ctxt, trusted_certs=objects.TrustedCerts(ids=['a']),
+            vcpu_model=objects.VirtCPUModel(vendor='fake'), host='a',
+            node='a', compute_id=3, metadata={'a': 'b'})
+        instance = objects.Instance.get_by_uuid(
+            self.source_ctxt, uuids.instance, expected_attrs=[])
+        instance.old_flavor = instance.flavor
+        instance.migration_context = objects.MigrationContext(
+            instance_uuid=uuids.instance)
+        instance.save()
+
+        clone = cross_cell_records.clone_instance(self.target_ctxt, instance)
+        clone.create()
+
+        self.assertIs(self.target_ctxt, clone._context)
+        found = objects.Instance.get_by_uuid(
+            self.target_ctxt, uuids.instance, expected_attrs=['metadata'])
+        self.assertEqual(['a'], found.trusted_certs.ids)
+        self.assertEqual('fake', found.vcpu_model.vendor)
+        self.assertEqual({'a': 'b'}, found.metadata)
+        self.assertEqual('a', found.flavor.flavorid)
+        self.assertEqual('a', found.node)
+        self.assertIsNone(found.compute_id)
+        self.assertIsNone(found.old_flavor)
+        self.assertIsNone(found.migration_context)
+        self.assertEqual(3, instance.compute_id)
+        self.assertIsNotNone(instance.migration_context)
+
+    def test_carry_back(self):
+        source = self._create_instance(
+            self.source_ctxt, display_name='new', locked=True,
+            locked_by='owner', host='a', node='a', compute_id=1)
+        source.system_metadata = {'locked_reason': 'x'}
+        target = self._create_instance(
+            self.target_ctxt, display_name='old', host='b', node='b',
+            compute_id=2)
+
+        cross_cell_records.carry_back(source, target)
+        target.save()
+
+        found = objects.Instance.get_by_uuid(
+            self.target_ctxt, uuids.instance,
+            expected_attrs=['system_metadata'])
+        self.assertEqual('new', found.display_name)
+        self.assertTrue(found.locked)
+        self.assertEqual('owner', found.locked_by)
+        self.assertEqual({'locked_reason': 'x'}, found.system_metadata)
+        self.assertEqual(('b', 2), (found.host, found.compute_id))
+
+    def test_carry_actions(self):
+        for ctxt in self.ctxts:
+            self._create_instance(ctxt)
+            self._start_action(ctxt)
+            self._add_event(ctxt, 'both', 'a')
+        self._add_event(self.source_ctxt, 'both', 'b')
+        self._add_event(self.source_ctxt, 'one', 'a', finished=False)
+        other = self.source_ctxt.elevated()
+        other.request_id = 'req-' + uuids.other_request
+        self._start_action(other, instance_actions.LOCK)
+        self._add_event(other, 'api_lock')
+        expected = [
+            ('resize', [('both', 'a', 'Success'), ('both', 'b', 'Success'),
+                        ('one', 'a', None)]),
+            ('lock', [('api_lock', None, 'Success')])]
+        self.assertEqual(expected, self._get_events(self.source_ctxt))
+
+        for _ in range(2):
+            cross_cell_records.carry_actions(
+                self.source_ctxt, self.target_ctxt, uuids.instance)
+            self.assertEqual(expected, self._get_events(self.target_ctxt))
+
+    def test_carry_faults(self):
+        for ctxt in self.ctxts:
+            self._create_instance(ctxt)
+        for message in ('b', 'a', 'a'):
+            self._add_fault(self.source_ctxt, message)
+
+        for _ in range(2):
+            cross_cell_records.carry_faults(
+                self.source_ctxt, self.target_ctxt, uuids.instance)
+            faults, carried = [
+                [(fault.message, fault.created_at) for fault in
+                 objects.InstanceFaultList.get_by_instance_uuids(
+                     ctxt, [uuids.instance])]
+                for ctxt in self.ctxts]
+            self.assertEqual(3, len(faults))
+            self.assertEqual(faults, carried)
+
+    def test_complete_in_target_cell(self):
+        for ctxt in self.ctxts:
+            self._create_instance(ctxt)
+            self._start_action(ctxt)
+            self._add_event(ctxt, 'conductor', finished=False)
+        self._add_event(self.source_ctxt, 'compute', 'a')
+        self._add_fault(self.source_ctxt, 'fault')
+
+        cross_cell_records.complete_in_target_cell(
+            self.source_ctxt, self.target_ctxt, uuids.instance)
+
+        self.assertEqual(
+            [('resize', [('conductor', None, 'Success'),
+                         ('compute', 'a', 'Success')])],
+            self._get_events(self.target_ctxt))
+        fault = objects.InstanceFault.get_latest_for_instance(
+            self.target_ctxt, uuids.instance)
+        self.assertEqual('fault', fault.message)
+
+    def test_forget_move(self):
+        instance = self._create_instance(self.source_ctxt, task_state='old')
+        instance.old_flavor = instance.flavor
+        instance.new_flavor = instance.flavor
+        instance.system_metadata['old_vm_state'] = 'active'
+        instance.migration_context = objects.MigrationContext(
+            instance_uuid=uuids.instance)
+        instance.save()
+        # Whoever moved the instance did not get as far as to save this.
+        instance.task_state = 'new'
+
+        cross_cell_records.forget_move(instance)
+
+        found = objects.Instance.get_by_uuid(
+            self.source_ctxt, uuids.instance,
+            expected_attrs=['system_metadata'])
+        self.assertIsNone(found.old_flavor)
+        self.assertIsNone(found.new_flavor)
+        self.assertIsNone(found.migration_context)
+        self.assertEqual({}, found.system_metadata)
+        self.assertEqual('a', found.flavor.flavorid)
+        self.assertEqual('old', found.task_state)
+
+    def test_forget_move_of_deleted_instance(self):
+        instance = self._create_instance(self.source_ctxt)
+        objects.Instance.get_by_uuid(
+            self.source_ctxt, uuids.instance).destroy()
+
+        cross_cell_records.forget_move(instance)
+
+        self.assertRaises(exception.InstanceNotFound, instance.refresh)
+
+    def test_forget_move_fails(self):
+        """The rollback of a move goes on."""
+        instance = self._create_instance(self.source_ctxt)
+        with mock.patch.object(
+                objects.Instance, 'save', autospec=True,
+                side_effect=test.TestingException):
+            cross_cell_records.forget_move(instance)
+        self.assertIn('could not be removed', self.stdlog.logger.output)
