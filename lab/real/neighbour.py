@@ -5,6 +5,7 @@
 from collections import abc
 import contextlib
 import subprocess
+import time
 from typing import Any
 
 from lab.real.lab import Lab
@@ -18,9 +19,6 @@ _NAME = 'neighbour'
 
 _HOST = topology.COMPUTES[0]
 
-_INTERVAL = 0.2
-"""Seconds between two pings, the least that anybody may ask for."""
-
 
 class Neighbour:
     """The machine, an interface on one of the hosts."""
@@ -30,14 +28,20 @@ class Neighbour:
 
         :param seconds: the longest that it may take
         """
-        done = subprocess.run(
-            [*namespaces.enter(_HOST.name), 'ping', '-n', '-q', '-c', '1',
-             '-i', str(_INTERVAL), '-w', str(int(seconds)), address],
-            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, check=False)
-        # With 2 it says itself what is wrong.
-        if done.returncode > 1:
-            done.check_returncode()
-        return not done.returncode
+        deadline = time.monotonic() + seconds
+        # A ping ends when nobody has the address.
+        while time.monotonic() < deadline:
+            done = subprocess.run(
+                [*namespaces.enter(_HOST.name), 'ping', '-n', '-q', '-c', '1',
+                 '-W', '1', address],
+                stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                check=False)
+            if not done.returncode:
+                return True
+            if done.returncode > 1:
+                # It has said what is wrong.
+                done.check_returncode()
+        return False
 
 
 def _remove(lab: Lab, database: str) -> None:

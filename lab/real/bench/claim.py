@@ -67,8 +67,9 @@ class _Bench:
                     f'the port: expected {address} to answer a ping, but it '
                     'did not')
             taken = time.monotonic() - begun
-            compute.delete_server(server)
-            compute.wait_for_delete(compute.get_server(server))
+            found = compute.get_server(server)
+            compute.delete_server(found)
+            compute.wait_for_delete(found)
         return taken
 
     def claim(self) -> list[float]:
@@ -79,7 +80,7 @@ class _Bench:
         samples = []
         for _ in range(self._rounds):
             pool.fill(1)
-            pool.servers[pool.left()[0]].check_guest('disk')
+            pool.servers[pool.left()[0]].check_boots()
             samples.append(self._until_answer(
                 lambda port: self._claim(pool, port)))
         return samples

@@ -74,23 +74,30 @@ def test_it_is_removed_if_it_cannot_be_plugged_in(lab):
     assert not lab.admin.network.there
 
 
-@pytest.mark.parametrize('code, answers', [(0, True), (1, False)])
-def test_answer(monkeypatch, code, answers):
+@pytest.fixture
+def ping(monkeypatch):
+    """What is called in the place of ping; it is told how ping ends."""
+    called = mock.create_autospec(subprocess.run)
+    monkeypatch.setattr(subprocess, 'run', called)
     monkeypatch.setattr(neighbour.namespaces, 'enter', lambda host: [])
-    monkeypatch.setattr(
-        subprocess, 'run', mock.create_autospec(
-            subprocess.run,
-            return_value=subprocess.CompletedProcess('ping', code)))
-    assert neighbour.Neighbour().answers('10.20.0.9', 5) is answers
-    (words,), _ = subprocess.run.call_args
-    assert words[-3:] == ['-w', '5', '10.20.0.9']
+    return called
 
 
-def test_ping_that_cannot_run_is_no_answer_at_all(monkeypatch):
-    monkeypatch.setattr(neighbour.namespaces, 'enter', lambda host: [])
-    monkeypatch.setattr(
-        subprocess, 'run', mock.create_autospec(
-            subprocess.run,
-            return_value=subprocess.CompletedProcess('ping', 2)))
+def test_an_address_is_pinged_until_it_answers(ping):
+    ping.side_effect = [
+        subprocess.CompletedProcess('ping', code) for code in (1, 1, 0)]
+    assert neighbour.Neighbour().answers('10.20.0.9', 60)
+    (words,), _ = ping.call_args
+    assert words[0] == 'ping' and words[-1] == '10.20.0.9'
+
+
+def test_an_address_that_does_not_answer(ping):
+    ping.return_value = subprocess.CompletedProcess('ping', 1)
+    assert not neighbour.Neighbour().answers('10.20.0.9', 0.01)
+    assert ping.called
+
+
+def test_a_ping_that_cannot_run_is_no_answer_at_all(ping):
+    ping.return_value = subprocess.CompletedProcess('ping', 2)
     with pytest.raises(subprocess.CalledProcessError):
-        neighbour.Neighbour().answers('10.20.0.9', 5)
+        neighbour.Neighbour().answers('10.20.0.9', 60)
