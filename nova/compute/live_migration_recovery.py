@@ -740,13 +740,21 @@ class LiveMigrationRecovery(object):
         :param context: nova.context.RequestContext
         :param instance: the Instance as the source knew it
         :param migrate_data: LiveMigrateData of the migration that has ended
-        :returns: bool
+        :returns: bool; False if that cannot be found out
         """
-        return self.is_supported and any(
+        if not self.is_supported:
+            return False
+        try:
+            moves = self._find_moves(context, instance)
+        except Exception:
+            LOG.exception('It is unknown whether a later live migration is '
+                          'under way', instance=instance)
+            return False
+        return any(
             each.id > migrate_data.migration.id and
             each.is_live_migration and each.dest_compute == self._host and
             each.status in _IN_FLIGHT and each.status not in _WAITING
-            for each in self._find_moves(context, instance))
+            for each in moves)
 
     @staticmethod
     def _is_needed_here(other, now, migration):
@@ -833,10 +841,11 @@ def keep_source_volumes(instance, bdms, migration):
     if 'system_metadata' not in instance:
         instance.obj_load_attr('system_metadata')
     forget_source_volumes(instance)
+    if any(bdm.is_volume for bdm in bdms):
+        instance.system_metadata[_MIGRATION_KEY] = migration.uuid
     volumes = [[bdm.volume_id, bdm.attachment_id, bdm.connection_info]
                for bdm in bdms if bdm.is_volume and bdm.attachment_id]
     if volumes:
-        instance.system_metadata[_MIGRATION_KEY] = migration.uuid
         text = jsonutils.dumps(volumes)
         for number, start in enumerate(range(0, len(text), _CHUNK)):
             instance.system_metadata[_VOLUMES_KEY + str(number)] = (

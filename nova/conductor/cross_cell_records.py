@@ -38,9 +38,9 @@ _NOT_COPIED = frozenset({
 # Fields that can change while a resize waits to be confirmed, and do not
 # depend on where the server is.
 _CARRIED_BACK = (
-    'access_ip_v4', 'access_ip_v6', 'display_description', 'display_name',
-    'hostname', 'locked', 'locked_by', 'project_id', 'system_metadata',
-    'user_id')
+    'access_ip_v4', 'access_ip_v6', 'auto_disk_config', 'display_description',
+    'display_name', 'hostname', 'locked', 'locked_by', 'project_id',
+    'system_metadata', 'user_id')
 
 
 def clone_creatable_object(ctxt, obj, delete_fields=None):
@@ -168,27 +168,34 @@ def carry_faults(source_ctxt, target_ctxt, instance_uuid):
         clone_creatable_object(target_ctxt, fault).create()
 
 
-def complete_in_target_cell(source_ctxt, target_ctxt, instance_uuid):
+def complete_in_target_cell(source_ctxt, target_ctxt, instance):
     """Complete the records in the target cell when the server is there.
 
     What the source cell has recorded since the copy was made is carried over.
     The events of conductor are still running, and will end in the source cell
-    only, so they end here.
+    only, so they end here. Nothing is raised: the guest runs in the target
+    cell by now, and must not lose its record there because of its history.
 
     :param source_ctxt: context targeted at the source cell
     :param target_ctxt: context of the request, targeted at the target cell
-    :param instance_uuid: UUID of the instance
+    :param instance: Instance object of the target cell
     """
-    carry_actions(source_ctxt, target_ctxt, instance_uuid)
-    carry_faults(source_ctxt, target_ctxt, instance_uuid)
-    action = objects.InstanceAction.get_by_request_id(
-        target_ctxt, instance_uuid, target_ctxt.request_id)
-    events = objects.InstanceActionEventList.get_by_action(
-        target_ctxt, action.id)
-    for event in events:
-        if event.finish_time is None:
-            objects.InstanceActionEvent.event_finish(
-                target_ctxt, instance_uuid, event.event, want_result=False)
+    try:
+        carry_actions(source_ctxt, target_ctxt, instance.uuid)
+        carry_faults(source_ctxt, target_ctxt, instance.uuid)
+        action = objects.InstanceAction.get_by_request_id(
+            target_ctxt, instance.uuid, target_ctxt.request_id)
+        events = objects.InstanceActionEventList.get_by_action(
+            target_ctxt, action.id)
+        for event in events:
+            if event.finish_time is None:
+                objects.InstanceActionEvent.event_finish(
+                    target_ctxt, instance.uuid, event.event,
+                    want_result=False)
+    except Exception:
+        LOG.exception('The actions and faults of a server that has been moved '
+                      'to another cell are not complete there.',
+                      instance=instance)
 
 
 def forget_move(instance):

@@ -385,6 +385,9 @@ class RecoveryTestCase(test.NoDBTestCase):
         leaving = self.make_migration(2, 'running', dest='other')
         leaving.source_compute = 'dest'
         self.assertFalse(is_in_later(leaving))
+        # What asks has an exception of its own to raise.
+        self.get_migrations.side_effect = exception.NovaException()
+        self.assertFalse(is_in_later())
 
     def may_disconnect(self, known, now, *migrations):
         """Whether a host may do so if it is asked.
@@ -456,6 +459,8 @@ class RecoveryTestCase(test.NoDBTestCase):
         waiter = threading.Thread(target=self.clear_destination)
         with self.recovery.disconnecting(self.context, self.instance):
             waiter.start()
+            waiter.join(0.5)
+            self.assertTrue(waiter.is_alive())
             self.driver.has_leftover_directory.assert_not_called()
         waiter.join(60)
         self.driver.has_leftover_directory.assert_called_once()
@@ -562,6 +567,17 @@ class RecoveryTestCase(test.NoDBTestCase):
         self.clear_destination()
         self.driver.has_leftover_directory.assert_not_called()
         self.get_instance.assert_not_called()
+
+    def test_migration_of_legacy_volumes_is_recorded(self):
+        bdm = objects.BlockDeviceMapping(
+            self.context, id=1, source_type='volume',
+            destination_type='volume', volume_id=uuids.volume,
+            attachment_id=None, connection_info='{}')
+        live_migration_recovery.keep_source_volumes(
+            self.instance, [bdm], self.migration)
+        self.assertEqual(
+            {'live_migration_source_volumes_of': self.migration.uuid},
+            self.instance.system_metadata)
 
     def test_volumes_are_given_back_without_cinder(self):
         bdm = objects.BlockDeviceMapping(

@@ -169,14 +169,14 @@ class CrossCellRecordsTestCase(test.TestCase):
 
     def test_complete_in_target_cell(self):
         for ctxt in self.ctxts:
-            self._create_instance(ctxt)
+            instance = self._create_instance(ctxt)
             self._start_action(ctxt)
             self._add_event(ctxt, 'conductor', finished=False)
         self._add_event(self.source_ctxt, 'compute', 'a')
         self._add_fault(self.source_ctxt, 'fault')
 
         cross_cell_records.complete_in_target_cell(
-            self.source_ctxt, self.target_ctxt, uuids.instance)
+            self.source_ctxt, self.target_ctxt, instance)
 
         self.assertEqual(
             [('resize', [('conductor', None, 'Success'),
@@ -185,6 +185,15 @@ class CrossCellRecordsTestCase(test.TestCase):
         fault = objects.InstanceFault.get_latest_for_instance(
             self.target_ctxt, uuids.instance)
         self.assertEqual('fault', fault.message)
+
+    @mock.patch.object(cross_cell_records, 'carry_faults', autospec=True,
+                       side_effect=exception.NovaException('no database'))
+    def test_complete_in_target_cell_fails(self, carry_faults):
+        instance = self._create_instance(self.target_ctxt)
+        cross_cell_records.complete_in_target_cell(
+            self.source_ctxt, self.target_ctxt, instance)
+        carry_faults.assert_called_once()
+        self.assertIn('are not complete there', self.stdlog.logger.output)
 
     def test_forget_move(self):
         instance = self._create_instance(self.source_ctxt, task_state='old')
