@@ -329,8 +329,12 @@ class Stepwise(fixtures.Fixture):
 
     # Hypervisors
 
-    def _copy_image(self, source, destination, host, receive, **kwargs):
-        shutil.copy(self.dirs.elsewhere(source, host), destination)
+    def _copy_image(
+        self, source, destination, host=None, receive=False, **kwargs
+    ):
+        shutil.copy(
+            self.dirs.elsewhere(source, host) if host else source,
+            destination)
 
     def _monitor(
         self, drvr, context, instance, guest, dest, post_method,

@@ -13,6 +13,7 @@ from tool.checks import companion as checks
 from tool import commands
 from tool.console import Problem
 from tool.layout import PROJECT
+from tool.layout import RELEASE
 from tool import refresh
 from tool import tests
 
@@ -181,6 +182,7 @@ def test_tests_that_cannot_be_imported_do_not_pass(companion):
 class _Args:
     projects = ()
     force = mend = False
+    release = RELEASE
 
 
 def test_without_a_name_all_are_built_and_what_is_there_refreshed(

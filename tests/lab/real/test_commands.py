@@ -112,6 +112,7 @@ def test_scenarios_are_played_on_the_controller(
     monkeypatch, tmp_path, where
 ):
     asked = []
+    audited = 'audit-during-move', 'evacuate'
     monkeypatch.setattr(
         commands, '_need_whole_lab', lambda args: Lab(where, None))
     monkeypatch.setattr(
@@ -121,8 +122,8 @@ def test_scenarios_are_played_on_the_controller(
     for words in (['refuse-source', '12'], ['12', '--report', 'new']):
         assert tool_main.main(['scenarios', '--on', 'lab', *words]) == 1
     assert asked == [
-        (where, 'scenarios', '', 'evacuate', 'refuse-source'),
-        (where, 'scenarios', str(tmp_path / 'new'), 'evacuate')]
+        (where, 'scenarios', '', *audited, 'refuse-source'),
+        (where, 'scenarios', str(tmp_path / 'new'), *audited)]
 
 
 @pytest.mark.parametrize('rounds', ['0', 'x'])
