@@ -121,8 +121,11 @@ class _Model:
 
     def delete(self, server, _):
         self._compute.delete_server(server)
-        self._compute.wait_for_delete(
-            self._compute.get_server(server), interval=0.1)
+        # It has the status DELETED a moment before it is gone.
+        expect.wait_for(
+            'deletion of the server',
+            lambda: self._compute.find_server(server, ignore_missing=True),
+            lambda seen: seen is None)
         del self._owned[server]
 
     def do(self, name, which, owner):
