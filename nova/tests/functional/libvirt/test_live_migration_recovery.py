@@ -175,6 +175,22 @@ class FaultsTestBase(test_live_migrate_rescued.LiveMigrateRescuedTestBase):
         return kept, fixtures.MonkeyPatch(
             f'nova.compute.rpcapi.ComputeAPI.{name}', keep)
 
+    def _fail_and_keep(self, name):
+        """Make a migration fail without one of its requests.
+
+        :param name: of the RPC method
+        :returns: a function that makes the request
+        """
+        kept, stub = self._keep(name)
+        self.outcome = fakelibvirt.VIR_DOMAIN_JOB_FAILED
+        with stub:
+            self._live_migrate('dest')
+            self._wait_for_migration_status(self.server, ['failed'])
+        self.outcome = None
+        self._end(self._domain('source'))
+        request, = kept
+        return request
+
     def _bindings(self):
         return set(self.neutron._port_bindings[self.port_id])
 
@@ -498,14 +514,7 @@ class SourceKilledVolumeTest(FaultsTestBase):
 
     def test_what_an_earlier_migration_has_connected_is_removed_late(self):
         """The next one uses the same connection."""
-        kept, stub = self._keep('remove_volume_connection')
-        self.outcome = fakelibvirt.VIR_DOMAIN_JOB_FAILED
-        with stub:
-            self._live_migrate('dest')
-            self._wait_for_migration_status(self.server, ['failed'])
-        self.outcome = None
-        self._end(self._domain('source'))
-        disconnect, = kept
+        disconnect = self._fail_and_keep('remove_volume_connection')
         self._hold_migration()
         with mock.patch.object(
                 self.dest.driver, 'detach_volume', autospec=True) as detach:
@@ -532,15 +541,9 @@ class DelayedTest(FaultsTestBase):
     """What a source has asked for arrives after a later migration."""
 
     def _fail_and_keep_rollback(self):
-        kept, stub = self._keep('rollback_live_migration_at_destination')
-        self.outcome = fakelibvirt.VIR_DOMAIN_JOB_FAILED
-        with stub:
-            self._live_migrate('dest')
-            self._wait_for_migration_status(self.server, ['failed'])
-        self.outcome = None
-        self._end(self._domain('source'))
+        roll_back = self._fail_and_keep(
+            'rollback_live_migration_at_destination')
         self.useFixture(cast_as_call.CastAsCallFixture(self))
-        roll_back, = kept
         return roll_back
 
     def _assert_tasks(self, number):
