@@ -157,6 +157,15 @@ class Cloud(ABC):
         :param delete: whether it is to delete them
         """
 
+    @abstractmethod
+    def recover_moves(self, dry_run: bool = False) -> str:
+        """What `nova-manage cell_v2 recover_cross_cell_moves` says.
+
+        It takes all moves for abandoned.
+
+        :param dry_run: whether it is to tell only what it would do
+        """
+
     def spoil_image(self, image: str) -> None:
         """Give an image data of another format than it says.
 

@@ -235,3 +235,6 @@ class EmbeddedCloud(cloud.Cloud):
 
     def audit_placement(self, delete: bool = False) -> str:
         return self._services.audit_placement(delete)
+
+    def recover_moves(self, dry_run: bool = False) -> str:
+        return self._services.recover_moves(dry_run)

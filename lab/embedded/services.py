@@ -233,6 +233,17 @@ class Services(base.ServersTestBase):
             manage.PlacementCommands().audit(verbose=True, delete=delete)
         return '\n'.join(said)
 
+    def recover_moves(self, dry_run: bool) -> str:
+        """Bring all moves across cells to an end. Returns what is said of it.
+
+        :param dry_run: whether to tell only what would be done
+        """
+        said: list[str] = []
+        with mock.patch.object(manage, 'print', said.append, create=True):
+            manage.CellV2Commands().recover_cross_cell_moves(
+                older_than=0, dry_run=dry_run)
+        return '\n'.join(said)
+
     def cell_of(self, server_id: str) -> str:
         """Name of the cell in which the API looks for a server."""
         return objects.InstanceMapping.get_by_instance_uuid(

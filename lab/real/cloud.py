@@ -330,3 +330,6 @@ class RealCloud(cloud.Cloud):
 
     def audit_placement(self, delete: bool = False) -> str:
         return nova.audit_placement(self._lab, delete)
+
+    def recover_moves(self, dry_run: bool = False) -> str:
+        return nova.recover_moves(self._lab, dry_run)

@@ -136,3 +136,32 @@ def cross_cell_resize(scene: Scene) -> None:
 def revert_cross_cell_resize(scene: Scene) -> None:
     """A server that has become larger in another cell goes back"""
     _revert(scene, _resized(scene))
+
+
+def _wait_for_task(server: Server, task: str) -> None:
+    expect.wait_for(
+        'task state', lambda: server.look().task_state,
+        lambda seen: seen == task)
+
+
+@scenario(capability=7, needs=_NEEDS | {Need.SERVICES})
+def cross_cell_conductor_killed(scene: Scene) -> None:
+    """A server whose conductor is killed while it moves is given back"""
+    server = _booted(scene)
+    source, destination = scene.hosts()[0], scene.cloud.other_cell_hosts()[0]
+    server.ask_migration(destination)
+    with scene.teller.step('its guest is stopped, and its disk uploaded'):
+        _wait_for_task(server, 'resize_migrating')
+    with scene.lasting(
+            'kill all conductors',
+            scene.cloud.faults.killed('nova-conductor'),
+            'start them again'):
+        with scene.teller.step(f'{source} does what it was asked to'):
+            _wait_for_task(server, 'resize_migrated')
+    scene.check_recovers(server, 'roll it back')
+    server.check_lives_on(source)
+    scene.check_audit()
+    server.check_boots()
+    server.ask_migration(destination)
+    server.arrive()
+    _confirm(scene, server)

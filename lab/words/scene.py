@@ -324,6 +324,20 @@ class Scene:
             else:
                 expect.equal('the audit', said, '')
 
+    def check_recovers(self, server: servers.Server, *words: str) -> None:
+        """Check that an operator can end the moves across cells.
+
+        :param server: the server whose move is not at its end
+        :param words: what is said of that
+        """
+        with self.teller.step(
+                'what an operator types says what it would do', True):
+            said = self.cloud.recover_moves(dry_run=True)
+            expect.mentions(said, server.id, *words)
+        with self.teller.step('it does that, and nothing is left to do', True):
+            self.cloud.recover_moves()
+            expect.equal('what is left', self.cloud.recover_moves(), '')
+
     @steps.check('an audit of Placement deletes nothing of {server} meanwhile')
     def check_audit_keeps(self, server: servers.Server) -> None:
         """Check that an audit knows what a server uses that is on the move."""

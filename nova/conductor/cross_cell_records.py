@@ -18,9 +18,15 @@ and what has happened in the cell that is left is carried to the other.
 """
 
 import collections
+import contextlib
+import copy
+import threading
 
 from oslo_log import log as logging
+from oslo_utils import timeutils
 
+from nova.compute import cross_cell
+from nova.compute import instance_actions
 from nova import exception
 from nova import objects
 from nova.objects import instance as instance_obj
@@ -41,6 +47,14 @@ _CARRIED_BACK = (
     'access_ip_v4', 'access_ip_v6', 'auto_disk_config', 'display_description',
     'display_name', 'hostname', 'locked', 'locked_by', 'project_id',
     'system_metadata', 'user_id')
+
+# Seconds between two updates of the migration record of a move.
+_BEAT = 30
+
+# Actions that move a server, or end its move.
+_MOVES = (
+    instance_actions.MIGRATE, instance_actions.RESIZE,
+    instance_actions.CONFIRM_RESIZE, instance_actions.REVERT_RESIZE)
 
 
 def clone_creatable_object(ctxt, obj, delete_fields=None):
@@ -183,19 +197,91 @@ def complete_in_target_cell(source_ctxt, target_ctxt, instance):
     try:
         carry_actions(source_ctxt, target_ctxt, instance.uuid)
         carry_faults(source_ctxt, target_ctxt, instance.uuid)
-        action = objects.InstanceAction.get_by_request_id(
-            target_ctxt, instance.uuid, target_ctxt.request_id)
-        events = objects.InstanceActionEventList.get_by_action(
-            target_ctxt, action.id)
-        for event in events:
-            if event.finish_time is None:
-                objects.InstanceActionEvent.event_finish(
-                    target_ctxt, instance.uuid, event.event,
-                    want_result=False)
+        end_events(target_ctxt, instance.uuid)
     except Exception:
         LOG.exception('The actions and faults of a server that has been moved '
                       'to another cell are not complete there.',
                       instance=instance)
+
+
+def get_open_events(ctxt, instance_uuid):
+    """Get the events of moves of an instance that have not ended.
+
+    :param ctxt: context targeted at the cell
+    :param instance_uuid: UUID of the instance
+    :returns: a list of pairs of an InstanceAction and an InstanceActionEvent
+    """
+    actions = objects.InstanceActionList.get_by_instance_uuid(
+        ctxt, instance_uuid)
+    return [
+        (action, event) for action in actions if action.action in _MOVES
+        for event in objects.InstanceActionEventList.get_by_action(
+            ctxt, action.id)
+        if event.finish_time is None]
+
+
+def end_events(ctxt, instance_uuid, cause=None):
+    """End the events of the moves of an instance.
+
+    :param ctxt: context targeted at the cell
+    :param instance_uuid: UUID of the instance
+    :param cause: the exception that ended the move, which was raised; None if
+        it succeeded
+    """
+    for action, event in get_open_events(ctxt, instance_uuid):
+        # Events are found by the ID of the request that has made them.
+        request_ctxt = copy.copy(ctxt)
+        request_ctxt.request_id = action.request_id
+        objects.InstanceActionEvent.event_finish_with_failure(
+            request_ctxt, instance_uuid, event.event, exc_val=cause,
+            exc_tb=cause and cause.__traceback__, want_result=False)
+
+
+@contextlib.contextmanager
+def heartbeat(*migrations):
+    """Keep a move from being taken for abandoned while it is worked on.
+
+    :param migrations: Migration objects of the move, in any cell
+    :returns: a context manager, whose value is the thread that does it
+    """
+    done = threading.Event()
+
+    def beat():
+        while not done.wait(_BEAT):
+            for migration in migrations:
+                touch(migration)
+
+    thread = threading.Thread(target=beat, daemon=True)
+    thread.start()
+    try:
+        yield thread
+    finally:
+        done.set()
+        thread.join()
+
+
+def touch(migration):
+    """Update the time of a migration record.
+
+    Failures are logged only: the work on the move goes on, and if a recovery
+    begins meanwhile the hosts see to it that both end the same way.
+
+    :param migration: Migration object, which is not changed
+    """
+    # Another thread may be using the object and its context.
+    record = objects.Migration(copy.copy(migration._context), id=migration.id)
+    record.obj_reset_changes()
+    record.updated_at = timeutils.utcnow(with_timezone=True)
+    try:
+        record.save()
+    except exception.MigrationNotFound:
+        # The end of a move deletes the record of one of the cells.
+        pass
+    except Exception as e:
+        LOG.warning('The time of migration %(migration)s could not be '
+                    'updated: %(error)s',
+                    {'migration': migration.uuid, 'error': e},
+                    instance_uuid=migration.instance_uuid)
 
 
 def forget_move(instance):
@@ -209,7 +295,9 @@ def forget_move(instance):
         instance.old_flavor = None
         instance.new_flavor = None
         instance.system_metadata.pop('old_vm_state', None)
-        instance.drop_migration_context()
+        if cross_cell.NOT_CONNECTED not in instance.system_metadata:
+            # Otherwise a reboot has to know what the hosts share.
+            instance.drop_migration_context()
         instance.save()
     except exception.InstanceNotFound:
         LOG.info('The instance was deleted while it was moved.',

@@ -279,6 +279,26 @@ def start_compute(lab: Lab, host: topology.Compute) -> None:
     start_anew(lab, [host.cell], compute(lab, host))
 
 
+def _report(lab: Lab, *command: str, good: abc.Collection[int]) -> str:
+    """Run a command of nova-manage whose exit code says what it has found.
+
+    :param good: the exit codes that are no failure
+    :returns: what it prints
+    :raises lab.real.lab.Failed: if it fails
+    """
+    done = subprocess.run(
+        [executable('nova-manage'), '--config-file',
+         str(lab.where.conf / _TOP / 'nova.conf'), *command],
+        stdin=subprocess.DEVNULL, capture_output=True, text=True,
+        cwd=lab.where.lab, env={**os.environ, **lab.environment()},
+        timeout=_TIMEOUT)
+    if done.returncode not in good:
+        raise Failed(
+            f'nova-manage {" ".join(command)} failed:\n'
+            f'{done.stdout}{done.stderr[-2000:]}')
+    return done.stdout
+
+
 def audit_placement(lab: Lab, delete: bool) -> str:
     """Look for orphaned allocations.
 
@@ -286,18 +306,23 @@ def audit_placement(lab: Lab, delete: bool) -> str:
     :returns: what the audit prints
     :raises lab.real.lab.Failed: if it fails
     """
-    done = subprocess.run(
-        [executable('nova-manage'), '--config-file',
-         str(lab.where.conf / _TOP / 'nova.conf'), 'placement', 'audit',
-         '--verbose', *(['--delete'] if delete else [])],
-        stdin=subprocess.DEVNULL, capture_output=True, text=True,
-        cwd=lab.where.lab, env={**os.environ, **lab.environment()},
-        timeout=_TIMEOUT)
     # 3: there are orphaned allocations; 4: they have been deleted.
-    if done.returncode not in (0, 3, 4):
-        raise Failed(
-            f'nova-manage placement audit failed:\n{done.stderr[-2000:]}')
-    return done.stdout
+    return _report(
+        lab, 'placement', 'audit', '--verbose',
+        *(['--delete'] if delete else []), good=(0, 3, 4))
+
+
+def recover_moves(lab: Lab, dry_run: bool) -> str:
+    """Bring all moves across cells to an end.
+
+    :param dry_run: whether to tell only what would be done
+    :returns: what the command prints
+    :raises lab.real.lab.Failed: if it fails, or something is left to do
+    """
+    # 1: something is left to do.
+    return _report(
+        lab, 'cell_v2', 'recover_cross_cell_moves', '--older-than', '0',
+        *(['--dry-run'] if dry_run else []), good=(0, 1) if dry_run else (0,))
 
 
 def _last_reports(lab: Lab, cell: str) -> dict[str, str]:

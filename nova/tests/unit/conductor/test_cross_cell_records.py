@@ -10,6 +10,8 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
+import copy
+import threading
 from unittest import mock
 
 from oslo_utils.fixture import uuidsentinel as uuids
@@ -235,3 +237,86 @@ class CrossCellRecordsTestCase(test.TestCase):
                 side_effect=test.TestingException):
             cross_cell_records.forget_move(instance)
         self.assertIn('could not be removed', self.stdlog.logger.output)
+
+    def _create_migration(self, ctxt):
+        migration = objects.Migration(
+            ctxt, instance_uuid=uuids.instance, status='migrating',
+            migration_type='migration', cross_cell_move=True)
+        migration.create()
+        return migration
+
+    def test_heartbeat(self):
+        """All records are touched, again and again, and nothing else."""
+        migrations = [self._create_migration(ctxt) for ctxt in self.ctxts]
+        # What another service has written meanwhile stays.
+        other = objects.Migration.get_by_uuid(
+            self.source_ctxt, migrations[0].uuid)
+        other.status = 'post-migrating'
+        other.save()
+        beats = [threading.Event() for _i in range(4)]
+        touch = cross_cell_records.touch
+
+        def count(migration):
+            touch(migration)
+            next(beat for beat in beats if not beat.is_set()).set()
+
+        with mock.patch.object(cross_cell_records, '_BEAT', 0.01), \
+                mock.patch.object(cross_cell_records, 'touch', count):
+            with cross_cell_records.heartbeat(*migrations):
+                self.assertTrue(beats[-1].wait(60))
+        for migration in migrations:
+            self.assertIsNone(migration.updated_at)
+            found = objects.Migration.get_by_uuid(
+                migration._context, migration.uuid)
+            self.assertIsNotNone(found.updated_at)
+            self.assertEqual(
+                'migrating' if migration is migrations[1] else
+                'post-migrating', found.status)
+
+    def test_heart_does_not_beat_afterwards(self):
+        with mock.patch.object(cross_cell_records, '_BEAT', 0.01):
+            with cross_cell_records.heartbeat() as thread:
+                self.assertTrue(thread.is_alive())
+        self.assertFalse(thread.is_alive())
+
+    def test_touch_of_deleted_migration(self):
+        migration = self._create_migration(self.source_ctxt)
+        with mock.patch.object(
+                objects.Migration, 'save', autospec=True,
+                side_effect=exception.MigrationNotFound(migration_id=1)):
+            cross_cell_records.touch(migration)
+        self.assertNotIn('could not be updated', self.stdlog.logger.output)
+
+    def test_touch_fails(self):
+        """The work on the move goes on."""
+        migration = self._create_migration(self.source_ctxt)
+        with mock.patch.object(
+                objects.Migration, 'save', autospec=True,
+                side_effect=test.TestingException):
+            cross_cell_records.touch(migration)
+        self.assertIn('could not be updated', self.stdlog.logger.output)
+
+    @staticmethod
+    def _raise_testing_exception():
+        raise test.TestingException()
+
+    def test_end_events(self):
+        self._create_instance(self.source_ctxt)
+        self._start_action(self.source_ctxt, instance_actions.REBOOT)
+        self._add_event(self.source_ctxt, 'reboot', finished=False)
+        # Each action is of another request.
+        other_ctxt = copy.copy(self.source_ctxt)
+        other_ctxt.request_id = 'req-' + uuids.other
+        self._start_action(other_ctxt)
+        self._add_event(other_ctxt, 'done')
+        self._add_event(other_ctxt, 'open', finished=False)
+
+        cause = self.assertRaises(
+            test.TestingException, self._raise_testing_exception)
+        cross_cell_records.end_events(
+            self.source_ctxt, uuids.instance, cause)
+        self.assertEqual([
+            (instance_actions.REBOOT, [('reboot', None, None)]),
+            (instance_actions.RESIZE, [
+                ('done', None, 'Success'), ('open', None, 'Error')]),
+        ], self._get_events(self.source_ctxt))

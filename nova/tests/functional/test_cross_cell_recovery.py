@@ -1,0 +1,285 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Moves across cells whose conductor is killed, and what becomes of them."""
+
+import contextlib
+import datetime
+import io
+import threading
+from unittest import mock
+
+import ddt
+from oslo_utils import timeutils
+
+from nova.cmd import manage
+from nova.compute import power_state
+from nova import context as nova_context
+from nova import exception
+from nova.tests.functional import test_cross_cell_rollback
+
+_RPC = 'nova.compute.rpcapi.ComputeAPI.'
+
+
+class Killed(BaseException):
+    """Ends the thread of a service that was killed."""
+
+
+@ddt.ddt
+class KilledConductorTestCase(test_cross_cell_rollback.CrossCellTestCase):
+
+    def setUp(self):
+        super().setUp()
+        self._command = manage.CellV2Commands()
+
+    def recover(self, **kwargs):
+        """Run the command.
+
+        :returns: its exit code, and what it has printed
+        """
+        with mock.patch('sys.stdout', new_callable=io.StringIO) as output:
+            code = self._command.recover_cross_cell_moves(**kwargs)
+        return code, output.getvalue()
+
+    @contextlib.contextmanager
+    def killed(self, path, after, which=None):
+        """Stop a thread of conductor for good before or after a call.
+
+        It stands still, so that no handler of an exception does what a killed
+        process would not do.
+
+        :param path: what is called, as mock.patch() takes it
+        :param after: whether it is killed after the call
+        :param which: tells from the first argument of a call whether it is
+            the one
+        """
+        reached, forever = threading.Event(), threading.Event()
+        self.addCleanup(forever.set)
+        patcher = mock.patch(path)
+        original, _local = patcher.get_original()
+
+        def stop(*args, **kwargs):
+            if reached.is_set() or (which and not which(*args)):
+                return original(*args, **kwargs)
+            if after:
+                original(*args, **kwargs)
+            reached.set()
+            forever.wait()
+            raise Killed()
+
+        with mock.patch(path, stop):
+            yield
+            self.assertTrue(reached.wait(30), path)
+
+    @ddt.data(True, False)
+    def test_move(self, volume):
+        server = self.boot(volume)
+        before = self.picture(server)
+        for path, after in (
+                ('nova.objects.InstanceAction.create', True),
+                (_RPC + 'prep_snapshot_based_resize_at_dest', False),
+                (_RPC + 'prep_snapshot_based_resize_at_dest', True),
+                (_RPC + 'prep_snapshot_based_resize_at_source', False),
+                (_RPC + 'prep_snapshot_based_resize_at_source', True),
+                (_RPC + 'finish_snapshot_based_resize_at_dest', False)):
+            name = '%s %s' % ('after' if after else 'before', path)
+            with self.killed(path, after):
+                self.move(server)
+            stopped = self.picture(server)
+            code, output = self.recover()
+            self.assertEqual(0, code, output)
+            self.assertIn('a conductor was at work', output)
+            code, output = self.recover(older_than=0, dry_run=True)
+            self.assertEqual(1, code, output)
+            self.assertEqual(
+                'Server %s: the move has not come to its end: roll it back.\n'
+                % server['id'], output)
+            self.assertEqual(stopped, self.picture(server), name)
+
+            code, output = self.recover(older_than=0)
+            self.assertEqual(0, code, output)
+            self.assert_as_before(server, before, name)
+            self.assertEqual((0, ''), self.recover(older_than=0))
+            self.assertIn('Error', self._get_results(server))
+            self.assertNotIn(None, self._get_results(server))
+        self.complete_move(server)
+
+    def test_periodic_task(self):
+        """Conductors recover what has been left alone for long enough."""
+        server = self.boot()
+        before = self.picture(server)
+        with self.killed(
+                _RPC + 'prep_snapshot_based_resize_at_source', after=True):
+            self.move(server)
+        stopped = self.picture(server)
+        other = self.start_service('conductor', host='other')
+        recover = other.manager._recover_cross_cell_moves
+        recover(nova_context.get_admin_context())
+        self.assertEqual(stopped, self.picture(server))
+
+        migrations = [self.get_migrations(cell, server)[0]
+                      for cell in self.hosts.values()]
+        old = timeutils.utcnow(with_timezone=True) - datetime.timedelta(
+            seconds=301)
+        for migration in migrations:
+            migration.updated_at = old
+            migration.save()
+            if migration is migrations[0]:
+                # One record that is not old is enough.
+                recover(nova_context.get_admin_context())
+                self.assertEqual(stopped, self.picture(server))
+        recover(nova_context.get_admin_context())
+        self.assert_as_before(server, before, 'periodic task')
+
+    def test_move_of_a_guest_that_has_arrived(self):
+        server = self.boot()
+        self.complete_move(server)
+        moved = self.picture(server)
+        self._revert_resize(server)
+        for path, after, which in (
+                (_RPC + 'finish_snapshot_based_resize_at_dest', True, None),
+                ('nova.objects.InstanceMapping.save', False, None),
+                ('nova.objects.InstanceMapping.save', True, None),
+                ('nova.conductor.cross_cell_records.complete_in_target_cell',
+                 False, None)):
+            name = '%s %s' % ('after' if after else 'before', path)
+            with self.killed(path, after, which):
+                self.move(server)
+            code, output = self.recover(older_than=0)
+            self.assertEqual(0, code, output)
+            self.assertEqual(moved, self.picture(server), name)
+            self.assertNotIn(None, self._get_results(server))
+            self._revert_resize(server)
+
+    def test_confirm(self):
+        server = self.boot(volume=True)
+        images = self.picture(server)['images']
+        for path, after in (
+                (_RPC + 'confirm_snapshot_based_resize_at_source', False),
+                (_RPC + 'confirm_snapshot_based_resize_at_source', True),
+                ('nova.objects.Instance.destroy', True)):
+            name = '%s %s' % ('after' if after else 'before', path)
+            self.complete_move(server)
+            with self.killed(path, after):
+                self.api.post_server_action(
+                    server['id'], {'confirmResize': None})
+            stopped = self.picture(server)
+            code, output = self.recover(older_than=0, dry_run=True)
+            self.assertEqual(1, code, output)
+            self.assertIn('is being confirmed', output)
+            self.assertEqual(stopped, self.picture(server), name)
+
+            code, output = self.recover(older_than=0)
+            self.assertEqual(0, code, output)
+            now = self.picture(server)
+            self.assertEqual('ACTIVE', now['server']['status'])
+            self.assertEqual({'host2': power_state.RUNNING}, now['guests'])
+            self.assertEqual({'host2': 'ACTIVE'}, now['bindings'])
+            self.assertEqual(['cell2'], list(now['records']))
+            self.assertEqual(images, now['images'])
+            self.assertEqual(
+                {('server', self._get_provider_uuid_by_host('host2'))},
+                set(now['resources']))
+            self.assertNotIn(None, self._get_results(server))
+            # Back, for the next one.
+            self.admin_api.post_server_action(
+                server['id'], {'resize': {'flavorRef': self.flavors[0]['id']}})
+            self._wait_for_state_change(server, 'VERIFY_RESIZE')
+            self.api.post_server_action(server['id'], {'confirmResize': None})
+            self._wait_for_state_change(server, 'ACTIVE')
+
+    def test_revert(self):
+        server = self.boot(volume=True)
+        before = self.picture(server)
+        for path, after in (
+                (_RPC + 'revert_snapshot_based_resize_at_dest', False),
+                (_RPC + 'revert_snapshot_based_resize_at_dest', True),
+                ('nova.objects.InstanceMapping.save', False),
+                (_RPC + 'finish_revert_snapshot_based_resize_at_source',
+                 False),
+                (_RPC + 'finish_revert_snapshot_based_resize_at_source',
+                 True)):
+            name = '%s %s' % ('after' if after else 'before', path)
+            self.complete_move(server)
+            with self.killed(path, after):
+                self.api.post_server_action(
+                    server['id'], {'revertResize': None})
+            code, output = self.recover(older_than=0, dry_run=True)
+            self.assertEqual(1, code, output)
+            self.assertIn('is being reverted', output, name)
+
+            code, output = self.recover(older_than=0)
+            self.assertEqual(0, code, output)
+            self.assertEqual(before, self.picture(server), name)
+            self.assertEqual(
+                'reverted', self.get_migrations('cell1', server)[0].status)
+            self.assertNotIn(None, self._get_results(server))
+
+    def test_deleted_server(self):
+        images = sorted(self.glance.images)
+        for path, after in (
+                (_RPC + 'prep_snapshot_based_resize_at_dest', True),
+                (_RPC + 'prep_snapshot_based_resize_at_source', True),
+                (_RPC + 'finish_snapshot_based_resize_at_dest', True),
+                ('nova.objects.InstanceMapping.save', True)):
+            server = self.boot(volume=True)
+            with self.killed(path, after):
+                self.move(server)
+            migration = self.get_migrations('cell1', server)[0]
+            self._delete_server(server)
+            code, output = self.recover(older_than=0)
+            self.assertEqual(0, code, output)
+            self.assert_gone(server, migration, path)
+            self.assertEqual(images, sorted(self.glance.images), path)
+
+    def test_server_deleted_while_its_source_is_down(self):
+        server = self.boot()
+        self.complete_move(server)
+        migration = self.get_migrations('cell1', server)[0]
+        source = self.computes['host1']
+        service = self.admin_api.get_services(
+            binary='nova-compute', host='host1')[0]
+        source.stop()
+        self.admin_api.put_service_force_down(service['id'], True)
+        self._delete_server(server)
+        code, output = self.recover(older_than=0)
+        self.assertEqual(1, code, output)
+        self.assertIn('host1', output)
+        self.assertTrue(self.get_record('cell1', server).hidden)
+
+        source.start()
+        self.admin_api.put_service_force_down(service['id'], False)
+        code, output = self.recover(older_than=0)
+        self.assertEqual(0, code, output)
+        self.assert_gone(server, migration)
+
+    def assert_gone(self, server, migration, message=''):
+        """Assert that nothing is left of a server and of its move."""
+        self.assertEqual({}, self.get_guests(server), message)
+        for cell in self.hosts.values():
+            self.assertRaises(
+                exception.InstanceNotFound, self.get_record, cell, server)
+        for consumer in (server['id'], migration.uuid):
+            self.assertEqual(
+                {}, self._get_allocations_by_server_uuid(consumer), message)
+        self.assertEqual([], [
+            attachments for attachments in
+            self.cinder.volume_to_attachment.values() if attachments])
+        self.assertEqual({}, self.neutron._port_bindings.get(
+            self.neutron.port_1['id']), message)
+
+    def _get_results(self, server):
+        """Get the results of the events of the newest action of a server."""
+        action = self.admin_api.get_instance_actions(server['id'])[0]
+        return [event['result'] for event in
+                self.admin_api.get_instance_action_details(
+                    server['id'], action['request_id'])['events']]

@@ -1,0 +1,219 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+import datetime
+from unittest import mock
+
+import ddt
+from oslo_utils.fixture import uuidsentinel as uuids
+from oslo_utils import timeutils
+
+from nova.compute import task_states
+from nova.compute import vm_states
+from nova.conductor import cross_cell_recovery
+from nova import context as nova_context
+from nova import exception
+from nova import objects
+from nova import test
+
+Way = cross_cell_recovery.Way
+
+
+def _make_move(mapped_cell, source, target):
+    """Make a Move of what its records say.
+
+    :param mapped_cell: UUID of the cell that the server is mapped to
+    :param source: task state, whether it is hidden, of the instance; None if
+        there is none
+    :param target: vm state and task state of the instance, status of the
+        migration; None if the cell has no record
+    """
+    sides = [
+        cross_cell_recovery.Side(
+            objects.CellMapping(uuid=uuid),
+            nova_context.get_admin_context())
+        for uuid in (uuids.source_cell, uuids.target_cell)]
+    sides[0].migration = objects.Migration(status='post-migrating')
+    if source:
+        task_state, hidden = source
+        sides[0].instance = objects.Instance(
+            vm_state=vm_states.ACTIVE, task_state=task_state, hidden=hidden)
+    if target:
+        vm_state, task_state, status = target
+        if vm_state:
+            sides[1].instance = objects.Instance(
+                vm_state=vm_state, task_state=task_state)
+        sides[1].migration = objects.Migration(status=status)
+    return cross_cell_recovery.Move(
+        uuids.server, mapped_cell, sides[0], sides[1] if target else None)
+
+
+@ddt.ddt
+class FindWayTestCase(test.NoDBTestCase):
+    """What the records mean, one line each of the table of the docs."""
+
+    @ddt.data(
+        # The target cell has nothing yet.
+        (Way.BACK, (task_states.RESIZE_PREP, False), None),
+        (Way.BACK, (task_states.RESIZE_MIGRATED, False), None),
+        (Way.NONE, (None, False), None),
+        (Way.NONE, (task_states.REBOOTING, False), None),
+        # It has a record.
+        (Way.BACK, (task_states.RESIZE_PREP, False),
+         (vm_states.ACTIVE, task_states.RESIZE_PREP, 'pre-migrating')),
+        (Way.BACK, (task_states.RESIZE_MIGRATED, False),
+         (vm_states.ACTIVE, task_states.RESIZE_FINISH, 'pre-migrating')),
+        (Way.BACK, (task_states.RESIZE_MIGRATED, False),
+         (vm_states.ERROR, None, 'error')),
+        # The operator has reset the state meanwhile.
+        (Way.BACK, (None, False),
+         (vm_states.ACTIVE, task_states.RESIZE_MIGRATED, 'pre-migrating')),
+        (Way.FORWARD, (task_states.RESIZE_MIGRATED, False),
+         (vm_states.RESIZED, None, 'finished')),
+        # The record in the target cell has gone, or goes last.
+        (Way.REVERT, (task_states.RESIZE_REVERTING, False), None),
+        (Way.REVERT, (task_states.RESIZE_REVERTING, False),
+         (vm_states.RESIZED, task_states.RESIZE_REVERTING, 'reverting')),
+        (Way.REVERT, (None, False),
+         (vm_states.RESIZED, task_states.RESIZE_REVERTING, 'reverting')),
+        # The server was deleted.
+        (Way.REMOVE, None,
+         (vm_states.ACTIVE, task_states.RESIZE_PREP, 'pre-migrating')),
+        (Way.NONE, None, None),
+    )
+    @ddt.unpack
+    def test_server_in_source_cell(self, way, source, target):
+        self.assertEqual(
+            way, cross_cell_recovery.find_way(
+                _make_move(uuids.source_cell, source, target)))
+
+    @ddt.data(
+        # The mapping was switched, the source is still shown.
+        (Way.FORWARD, (task_states.RESIZE_MIGRATED, False),
+         (vm_states.RESIZED, None, 'finished')),
+        (Way.NONE, (task_states.RESIZE_MIGRATED, True),
+         (vm_states.RESIZED, None, 'finished')),
+        (Way.CONFIRM, (task_states.RESIZE_MIGRATED, True),
+         (vm_states.RESIZED, task_states.RESIZE_CONFIRMING, 'confirming')),
+        (Way.CONFIRM, (task_states.RESIZE_MIGRATED, True),
+         (vm_states.RESIZED, None, 'confirming')),
+        (Way.CONFIRM, None, (vm_states.RESIZED, None, 'confirming')),
+        (Way.CONFIRM, (task_states.RESIZE_MIGRATED, True),
+         (vm_states.ACTIVE, None, 'confirmed')),
+        (Way.NONE, None, (vm_states.ACTIVE, None, 'confirmed')),
+        (Way.REVERT, (task_states.RESIZE_MIGRATED, True),
+         (vm_states.RESIZED, task_states.RESIZE_REVERTING, 'reverting')),
+        # The operator has reset the state.
+        (Way.REVERT, (task_states.RESIZE_MIGRATED, True),
+         (vm_states.ERROR, None, 'reverting')),
+        (Way.RESET, (task_states.RESIZE_MIGRATED, True),
+         (vm_states.ACTIVE, None, 'finished')),
+        # The server was deleted, and its migrations with it.
+        (Way.REMOVE, (task_states.RESIZE_MIGRATED, True), None),
+        (Way.REMOVE, (task_states.RESIZE_MIGRATED, True),
+         (None, None, 'finished')),
+        (Way.NONE, None, (None, None, 'finished')),
+    )
+    @ddt.unpack
+    def test_server_in_target_cell(self, way, source, target):
+        self.assertEqual(
+            way, cross_cell_recovery.find_way(
+                _make_move(uuids.target_cell, source, target)))
+
+
+class MoveFinderTestCase(test.TestCase):
+    """What is found out while a cell does not answer."""
+
+    NUMBER_OF_CELLS = 3
+
+    def setUp(self):
+        super().setUp()
+        self.context = nova_context.get_admin_context()
+        self.contexts = {}
+        for name, mapping in self.cell_mappings.items():
+            self.contexts[name] = nova_context.get_admin_context()
+            nova_context.set_target_cell(self.contexts[name], mapping)
+        objects.HostMapping(
+            self.context, host='host1',
+            cell_mapping=self.cell_mappings['cell1']).create()
+        objects.InstanceMapping(
+            self.context, instance_uuid=uuids.server, project_id='project',
+            cell_mapping=self.cell_mappings['cell1']).create()
+        self._create_records('cell1')
+
+    def _create_records(self, cell, **kwargs):
+        """Create the records of a move in a cell."""
+        context = self.contexts[cell]
+        objects.Instance(
+            context, uuid=uuids.server, project_id='project', user_id='user',
+            **kwargs).create()
+        objects.Migration(
+            context, uuid=uuids.migration, instance_uuid=uuids.server,
+            migration_type='migration', status='pre-migrating',
+            source_compute='host1', cross_cell_move=True).create()
+
+    def _find(self, *silent):
+        """Find the move while some cells do not answer."""
+        original = nova_context.scatter_gather_cells
+
+        def gather(*args, **kwargs):
+            results = original(*args, **kwargs)
+            for name in silent:
+                results[self.cell_mappings[name].uuid] = (
+                    nova_context.did_not_respond_sentinel)
+            return results
+
+        finder = cross_cell_recovery.MoveFinder(self.context)
+        with mock.patch.object(nova_context, 'scatter_gather_cells', gather):
+            return finder, finder.find(), finder.get(uuids.server)
+
+    def test_target_is_found(self):
+        self._create_records('cell2', hidden=True)
+        finder, found, move = self._find()
+        self.assertEqual([uuids.server], found)
+        self.assertEqual('cell1', move.source.cell.name)
+        self.assertEqual('cell2', move.target.cell.name)
+        self.assertTrue(move.target.instance.hidden)
+        self.assertEqual(uuids.migration, move.target.migration.uuid)
+        self.assertTrue(move.mapped_to_source)
+        self.assertEqual(set(), finder.silent_cells)
+
+    def test_cell_that_has_nothing_is_not_waited_for(self):
+        self._create_records('cell2', hidden=True)
+        finder, _found, move = self._find('cell3')
+        self.assertEqual('cell2', move.target.cell.name)
+        self.assertEqual(
+            {self.cell_mappings['cell3'].uuid}, finder.silent_cells)
+
+    def test_cell_that_may_have_something_is_waited_for(self):
+        self.assertRaises(exception.CellTimeout, self._find, 'cell2')
+        self.assertRaises(exception.CellTimeout, self._find, 'cell1')
+
+    def test_newest_move_counts(self):
+        context = self.contexts['cell1']
+        objects.Migration(
+            context, uuid=uuids.old, instance_uuid=uuids.server,
+            migration_type='migration', status='error',
+            source_compute='host1', cross_cell_move=True,
+            created_at=timeutils.utcnow() - datetime.timedelta(1)).create()
+        _finder, _found, move = self._find()
+        self.assertEqual(uuids.migration, move.source.migration.uuid)
+
+    def test_moves_within_a_cell_are_left_alone(self):
+        objects.Migration(
+            self.contexts['cell1'], instance_uuid=uuids.other,
+            migration_type='resize', status='finished',
+            source_compute='host1').create()
+        finder = cross_cell_recovery.MoveFinder(self.context)
+        self.assertEqual([uuids.server], finder.find())
+        self.assertEqual([], finder.find(uuids.other))
+        self.assertIsNone(finder.get(uuids.other))
