@@ -147,6 +147,30 @@ class CrossCellMoves(object):
                     'source': migration.source_compute,
                     'dest': migration.dest_compute})
 
+    def check_destination(self, context, instance, migration, check):
+        """Look at this host before a move comes here.
+
+        What an earlier move has left is removed on the way. That may be what
+        the source host has, unless conductor still waits for this: the source
+        host forgets how to tell it when the move is given up.
+
+        :param context: nova.context.RequestContext of the cell of this host
+        :param instance: Instance of that cell
+        :param migration: Migration that the request came with
+        :param check: function that looks at it; it is given a function to call
+            before it removes anything
+        :returns: what that returns
+        :raises nova.exception.MigrationPreCheckError: if the move is over, or
+            goes to another host
+        """
+        @utils.synchronized(instance.uuid)
+        def do_check():
+            check_wanted = functools.partial(
+                self.check_wanted, context, migration)
+            check_wanted()
+            return check(check_wanted)
+        return do_check()
+
     def abandon(self, context, instance, migration):
         """Remove what a move to this host has put here.
 
@@ -163,7 +187,7 @@ class CrossCellMoves(object):
         def do_abandon():
             record = self._get_record(context, instance)
             if record is None:
-                self._remove(context, instance, volumes=False)
+                self._remove(context, instance, guest_only=True)
                 self._manager.forget(context, instance)
                 return
             if not record.hidden:
@@ -173,8 +197,8 @@ class CrossCellMoves(object):
                     state=context.cell_uuid, method='abandon its move there')
             move = self._get_migration(context, migration)
             if move is None or move.dest_compute != self._host:
-                # What the records say of volumes is of another host.
-                self._remove(context, record, volumes=False)
+                # What the records say of volumes and disks is of another host.
+                self._remove(context, record, guest_only=True)
             else:
                 self._remove(context, record)
                 self._manager.drop_claim(context, record, move)
@@ -188,27 +212,29 @@ class CrossCellMoves(object):
             self._manager.forget(context, record)
         do_abandon()
 
-    def _remove(self, context, instance, volumes=True):
+    def _remove(self, context, instance, guest_only=False):
         """Remove the guest of a server that is elsewhere.
 
-        :param volumes: whether the records of its volumes are of this host
+        :param guest_only: whether to leave its disks and volumes, of which the
+            records say nothing that is true for this host
         """
         LOG.info('Removing what a move from another cell has put here.',
                  instance=instance)
         block_device_info = None
-        if volumes:
+        if not guest_only:
             block_device_info = self._manager.get_block_device_info(
                 context, instance, instance.get_bdms())
         network_info = instance.get_network_info()
-        shared = self._manager.may_share_disks(instance)
+        keep = guest_only or self._manager.may_share_disks(instance)
         state = guest_rpcapi.find_power_state(self._driver, instance)
         remove = (self._driver.cleanup if state == power_state.NOSTATE else
                   self._driver.destroy)
         try:
             remove(context, instance, network_info,
                    block_device_info=block_device_info,
-                   destroy_disks=not shared)
-            self._manager.discard_disks(context, instance)
+                   destroy_disks=not keep)
+            if not guest_only:
+                self._manager.discard_disks(context, instance)
         except Exception:
             LOG.exception('Not all that a move has put here was removed.',
                           instance=instance)
@@ -244,6 +270,11 @@ class CrossCellMoves(object):
                     instance_uuid=instance.uuid, attr='host',
                     state=record.host, method='restore it on another one')
             move = self._get_migration(context, migration)
+            last = self._get_last_move(context, record.uuid)
+            if move is not None and last.uuid != move.uuid:
+                raise exception.InstanceInvalidState(
+                    instance_uuid=instance.uuid, attr='migration',
+                    state=last.status, method='restore it after another one')
             try:
                 self._restore(context, record, move or migration)
             finally:
@@ -351,6 +382,21 @@ class CrossCellMoves(object):
                 self._remove(context, record)
                 record.destroy(hard_delete=True)
         do_remove()
+
+    def is_leaving(self, context, instance):
+        """Whether conductor moves an instance from this host to another cell.
+
+        When the host starts again the request of conductor has failed, or is
+        about to. Then the host is asked to restore the server, which knows
+        better what was done to it before the host stopped.
+
+        :param context: nova.context.RequestContext of an administrator
+        :param instance: Instance of this host
+        """
+        move = self._get_last_move(context, instance.uuid)
+        return bool(
+            move and move.cross_cell_move and
+            move.source_compute == self._host and move.status != 'error')
 
     def prepare_start(self, context, instance):
         """Do prepare_reboot() with the lock of the instance."""

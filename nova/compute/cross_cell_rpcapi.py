@@ -17,6 +17,8 @@ not, whatever the version of its compute RPC API is. A host without it cannot
 take part in a move, as the first call to it finds out.
 """
 
+import functools
+
 from oslo_log import log as logging
 import oslo_messaging as messaging
 
@@ -177,8 +179,10 @@ class CrossCellRPCAPI(object):
 
     @messaging.expected_exceptions(exception.MigrationPreCheckError)
     def check_destination(self, context, instance, migration, move):
-        return cross_cell_storage.check_destination(
-            self._manager, context, instance, move)
+        return self._moves.check_destination(
+            context, instance, migration, functools.partial(
+                cross_cell_storage.check_destination, self._manager, context,
+                instance, move))
 
     @messaging.expected_exceptions(exception.InstanceInvalidState)
     @exception_wrapper.wrap_exception(

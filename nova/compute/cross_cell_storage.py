@@ -56,17 +56,19 @@ def _refuse_smaller_ephemeral(instance, flavor, block_device_info):
                 'has': size, 'flavor': flavor.ephemeral_gb})
 
 
-def check_destination(manager, context, instance, move):
+def check_destination(manager, context, instance, move, check_wanted):
     """Find out whether this host can take a server from another cell.
 
     :param manager: nova.compute.manager.ComputeManager of this host
     :param context: nova.context.RequestContext
     :param instance: nova.objects.instance.Instance
     :param move: nova.objects.cross_cell.CrossCellMove of the source host
+    :param check_wanted: function that raises MigrationPreCheckError if the
+        server does not come here after all
     :returns: CrossCellMove, with what the two hosts share
     :raises nova.exception.MigrationPreCheckError: if it cannot
     """
-    manager.driver.check_local_state(context, instance, move)
+    manager.driver.check_local_state(context, instance, move, check_wanted)
     if move.blockers:
         raise exception.MigrationPreCheckError(reason=_(
             "Host '%(host)s' cannot take the server: %(reasons)s") % {

@@ -59,7 +59,6 @@ LOG = logging.getLogger(__name__)
 
 _CONFIRMING = 'confirming'
 _REVERTING = 'reverting'
-_REVERTED = {_REVERTING, 'reverted'}
 
 # Statuses of a migration that has not ended. One that is "finished" waits to
 # be confirmed.
@@ -104,12 +103,15 @@ class Move:
         it is not mapped
     :ivar source: Side
     :ivar target: Side, None as long as it is not known
+    :ivar is_newest: whether the server has not been moved since, within its
+        cell
     """
 
     instance_uuid: str
     mapped_cell: str | None
     source: Side
     target: Side | None = None
+    is_newest: bool = True
 
     @property
     def sides(self):
@@ -137,6 +139,7 @@ class Way(enum.Enum):
     FORWARD = _('the server is on its new host: complete the move')
     CONFIRM = _('the resize is being confirmed: confirm it')
     REVERT = _('the resize is being reverted: revert it')
+    LEAVE = _('the move has ended: remove what it has left in the other cell')
     REMOVE = _('the server is deleted: remove what a move has left of it')
     RESET = _('the state was reset while the resize waited to be confirmed: '
               'it is confirmed if its server is named')
@@ -159,14 +162,17 @@ def find_way(move):
 
 
 def _find_way_at_source(move, source, target):
+    # Whoever has reset the state has not ended the move.
+    is_moving = source.task_state in _MOVING or source.task_state in (
+        None, task_states.RESIZE_REVERTING)
+    migration = move.source.migration
+    if not (move.is_newest and is_moving and
+            migration and migration.status in _UNDER_WAY):
+        return Way.LEAVE if target else Way.NONE
     if source.task_state == task_states.RESIZE_REVERTING:
         return Way.REVERT
-    if target and _REVERTED.intersection(
-            side.migration.status for side in move.sides if side.migration):
-        return Way.REVERT
     if target is None:
-        # A move that has failed has no record there any more.
-        return Way.BACK if source.task_state in _MOVING else Way.NONE
+        return Way.BACK
     if (target.vm_state == vm_states.RESIZED and
             move.target.migration and
             move.target.migration.status == 'finished'):
@@ -180,6 +186,9 @@ def _find_way_at_target(move, source, target):
             target.task_state == task_states.RESIZE_REVERTING):
         return Way.REVERT
     resized = target.vm_state == vm_states.RESIZED
+    if not move.is_newest:
+        # The record in the source cell is not of what happens now.
+        return Way.NONE
     if source is None:
         return Way.CONFIRM if resized else Way.NONE
     if not source.hidden:
@@ -229,10 +238,8 @@ def _get_records(context, instance_uuid):
         instance = None
     migrations = objects.MigrationList.get_by_filters(
         context, {'instance_uuid': instance_uuid})
-    moves = {
-        migration.uuid: migration for migration in migrations
-        if migration.cross_cell_move}
-    return instance, moves, bool(
+    return instance, {
+        migration.uuid: migration for migration in migrations}, bool(
         cross_cell_records.get_open_events(context, instance_uuid))
 
 
@@ -275,12 +282,16 @@ class MoveFinder:
         mapped_cell = self._get_mapped_cell(instance_uuid)
         # The newest move began or ended in the cell of the server.
         self._check_answered(records, mapped_cell)
+        migrations = [migration for _instance, found, _open in records.values()
+                      for migration in found.values()]
         newest = max(
-            (migration for _instance, migrations, _open in records.values()
-             for migration in migrations.values()),
+            (migration for migration in migrations
+             if migration.cross_cell_move),
             key=lambda migration: migration.created_at, default=None)
         if newest is None:
             return None
+        is_newest = all(migration.created_at <= newest.created_at
+                        for migration in migrations)
 
         source_cell = self._get_cell_of_host(newest.source_compute)
         self._check_answered(records, source_cell)
@@ -292,14 +303,15 @@ class MoveFinder:
             for cell_uuid, (instance, migrations, has_open_events)
             in records.items()}
         source = sides.pop(source_cell)
-        # The destination is not known before the claim on it, and the record
-        # of the instance is the first in its cell.
         target = next((
-            side for side in sides.values()
-            if side.migration or side.instance), None)
+            side for side in sides.values() if side.migration), None)
         if target is None:
+            # The destination is not known before the claim on it, and the
+            # record of the instance is the first in its cell.
             self._check_answered(records, None)
-        return Move(instance_uuid, mapped_cell, source, target)
+            target = next((
+                side for side in sides.values() if side.instance), None)
+        return Move(instance_uuid, mapped_cell, source, target, is_newest)
 
     def _ask_cells(self, function, *args):
         results = nova_context.scatter_gather_cells(
@@ -401,7 +413,8 @@ class Recovery:
             self._tell(uuid, _('a conductor was at work %d seconds ago') % age)
             return True
         self._tell(uuid, way.value)
-        if dry_run or (way is Way.RESET and not named):
+        if dry_run or way is Way.RESET and not (
+                named and move.target.migration.status == 'finished'):
             return False
         self._check_hosts(move, way)
         self._lead(move, way)
@@ -444,16 +457,17 @@ class Recovery:
                 Way.CONFIRM: self._confirm,
                 Way.RESET: self._confirm,
                 Way.REVERT: self._revert,
+                Way.LEAVE: self._end,
                 Way.REMOVE: self._remove,
             }[way](move)
 
     def _roll_back(self, move):
         """Give the server back to the host that it was to leave."""
         source = move.source
+        self._leave(move)
+        # No destination looks for the marker any more.
         cross_cell_rpcapi.CrossCellAPI().forget_check(
             source.context, source.instance, source.migration)
-        if move.target and self._leave_target(move) and move.target.instance:
-            move.target.instance.destroy(hard_delete=True)
         cross_cell_rollback.restore_at_source(
             source.instance, source.migration)
         migrate.revert_allocation_for_migration(
@@ -486,9 +500,15 @@ class Recovery:
     def _complete(self, move):
         """Give the server to the host that has it."""
         source, target = move.source, move.target
-        cross_cell_migrate.FinishResizeAtDestTask(
+        task = cross_cell_migrate.FinishResizeAtDestTask(
             target.context, target.instance, target.migration, source.instance,
-            self._compute_rpcapi, target.cell, None, None).complete()
+            self._compute_rpcapi, target.cell, None, None)
+        try:
+            task.complete()
+        except Exception as e:
+            # The user may have deleted the server meanwhile.
+            task.rollback(e)
+            raise
         cross_cell_records.end_events(target.context, move.instance_uuid)
         self._delete_images(move)
         spec = self._get_request_spec(move)
@@ -520,8 +540,7 @@ class Recovery:
                 self._compute_rpcapi.\
                     finish_revert_snapshot_based_resize_at_source(
                         source.context, source.instance, source.migration)
-            if target and target.instance:
-                target.instance.destroy(hard_delete=True)
+            self._leave(move)
         cross_cell_records.end_events(source.context, move.instance_uuid)
 
     def _remove(self, move):
@@ -567,6 +586,19 @@ class Recovery:
                 for host in hosts:
                     self._network_api.delete_port_binding(
                         self._context, vif['id'], host)
+
+    def _end(self, move):
+        """Remove what is left of a move that has ended."""
+        self._leave(move)
+        source = move.source
+        if (move.is_newest and source.migration and
+                source.migration.status == 'reverted'):
+            cross_cell_records.end_events(source.context, move.instance_uuid)
+
+    def _leave(self, move):
+        """Remove what a move has left in the target cell."""
+        if move.target and self._leave_target(move) and move.target.instance:
+            move.target.instance.destroy(hard_delete=True)
 
     def _leave_target(self, move):
         """Remove what a move has made for a host of the target cell.
@@ -616,17 +648,21 @@ class Recovery:
         the image service may not show them to this one.
         """
         try:
-            images = self._image_api.get_all(self._context, filters={
-                'property-instance_uuid': move.instance_uuid})
-            for image in images:
-                properties = image.get('properties', {})
-                if (properties.get('instance_uuid') == move.instance_uuid and
-                        '-resize-temp' in image['name']):
-                    self._image_api.delete(self._context, image['id'])
+            for hidden in ('false', 'true'):
+                images = self._image_api.get_all(self._context, filters={
+                    'os_hidden': hidden,
+                    'property-instance_uuid': move.instance_uuid})
+                for image in images:
+                    properties = image.get('properties', {})
+                    if (properties.get('instance_uuid') ==
+                            move.instance_uuid and
+                            '-resize-temp' in image['name']):
+                        self._image_api.delete(self._context, image['id'])
         except Exception as e:
             self._tell(move.instance_uuid, _(
-                'delete the images whose property instance_uuid is the UUID '
-                'of the server, and whose name has "-resize-temp": %s') % e)
+                'delete the images, hidden ones too, whose property '
+                'instance_uuid is the UUID of the server, and whose name has '
+                '"-resize-temp": %s') % e)
 
     def _get_request_spec(self, move):
         return objects.RequestSpec.get_by_instance_uuid(

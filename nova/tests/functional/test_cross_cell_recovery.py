@@ -23,6 +23,7 @@ from oslo_utils import timeutils
 
 from nova.cmd import manage
 from nova.compute import power_state
+from nova.compute import rpcapi
 from nova import context as nova_context
 from nova import exception
 from nova.tests.functional import test_cross_cell_rollback
@@ -215,7 +216,10 @@ class KilledConductorTestCase(test_cross_cell_rollback.CrossCellTestCase):
                     server['id'], {'revertResize': None})
             code, output = self.recover(older_than=0, dry_run=True)
             self.assertEqual(1, code, output)
-            self.assertIn('is being reverted', output, name)
+            # In the end, only the record in the target cell is left.
+            self.assertIn(
+                'the move has ended' if 'finish' in path and after else
+                'is being reverted', output, name)
 
             code, output = self.recover(older_than=0)
             self.assertEqual(0, code, output)
@@ -223,6 +227,49 @@ class KilledConductorTestCase(test_cross_cell_rollback.CrossCellTestCase):
             self.assertEqual(
                 'reverted', self.get_migrations('cell1', server)[0].status)
             self.assertNotIn(None, self._get_results(server))
+
+    def test_destination_is_fenced(self):
+        """What tells it to remove its guest stays until it is back."""
+        server = self.boot()
+        before = self.picture(server)
+        self.complete_move(server)
+        service = self.computes['host2'].service_ref.uuid
+        self.admin_api.put_service_force_down(service, forced_down=True)
+        self._revert_resize(server)
+        for _i in range(2):
+            code, output = self.recover(older_than=0)
+            self.assertEqual(1, code, output)
+            self.assertIn('host2 is forced down', output)
+            self.assertTrue(self.get_record('cell2', server).hidden)
+        now = self.admin_api.get_server(server['id'])
+        self.assertEqual('ACTIVE', now['status'])
+        self.assertNotIn('fault', now)
+
+        self.computes['host2'] = self.restart_compute_service(
+            self.computes['host2'])
+        self.admin_api.put_service_force_down(service, forced_down=False)
+        self.assertEqual((0, ''), self.recover(older_than=0))
+        self.assertEqual(before, self.picture(server))
+
+    def test_server_deleted_during_a_revert(self):
+        server = self.boot(volume=True)
+        self.complete_move(server)
+        migration = self.get_migrations('cell1', server)[0]
+        rpc = 'revert_snapshot_based_resize_at_dest'
+        original = getattr(rpcapi.ComputeAPI, rpc)
+
+        def delete(*args, **kwargs):
+            original(*args, **kwargs)
+            self._delete_server(server)
+
+        with mock.patch(_RPC + rpc, delete):
+            self.api.post_server_action(server['id'], {'revertResize': None})
+            self._wait_until_deleted(server)
+            self._wait_for_assert(lambda: self.assertIn(
+                'deleted while its resize', self.stdlog.logger.output))
+        code, output = self.recover(older_than=0)
+        self.assertEqual(0, code, output)
+        self.assert_gone(server, migration)
 
     def test_deleted_server(self):
         images = sorted(self.glance.images)

@@ -152,10 +152,12 @@ class LocalState:
 
     # On the destination, before the guest is stopped
 
-    def examine(self, move):
+    def examine(self, move, check_wanted):
         """Find out what is shared, and remove what an earlier move left.
 
         :param move: nova.objects.cross_cell.CrossCellMove of the other host
+        :param check_wanted: function that is called before anything is removed
+            and raises an exception if the marker may be gone by now
         """
         _validate(move)
         if self._driver.instance_exists(self._instance):
@@ -178,6 +180,7 @@ class LocalState:
                 _('it accepts signed images only, a snapshot has no '
                   'signature'))
             return
+        check_wanted()
         self._remove_leftovers(move, mine)
 
     def _has(self, marker):

@@ -91,20 +91,20 @@ class CrossCellStorageTestBase(base.ServersTestBase):
             image_uuid=uuids.image if root == 'image' else '',
             flavor_id=self.flavor, networks='none', host='a')
         server['config_drive'] = True
-        bdms = server['block_device_mapping_v2'] = [
-            {'source_type': 'blank', 'destination_type': 'local',
-             'volume_size': 1, 'boot_index': -1, 'guest_format': 'ext4'},
-            {'source_type': 'blank', 'destination_type': 'local',
-             'volume_size': 1, 'boot_index': -1}]
         if root == 'image':
-            bdms.append({
-                'source_type': 'image', 'destination_type': 'local',
-                'uuid': uuids.image, 'boot_index': 0})
+            server['block_device_mapping_v2'] = [
+                {'source_type': 'image', 'destination_type': 'local',
+                 'uuid': uuids.image, 'boot_index': 0},
+                {'source_type': 'blank', 'destination_type': 'local',
+                 'volume_size': 1, 'boot_index': -1, 'guest_format': 'ext4'},
+                {'source_type': 'blank', 'destination_type': 'local',
+                 'volume_size': 1, 'boot_index': -1}]
         else:
-            bdms.append({
-                'source_type': 'volume', 'destination_type': 'volume',
-                'uuid': nova_fixtures.CinderFixture.IMAGE_BACKED_VOL,
-                'boot_index': 0})
+            # It has the ephemeral disk of its flavor.
+            server['block_device_mapping_v2'] = [
+                {'source_type': 'volume', 'destination_type': 'volume',
+                 'uuid': nova_fixtures.CinderFixture.IMAGE_BACKED_VOL,
+                 'boot_index': 0}]
         self._boot(server)
 
     def _boot(self, server):
@@ -221,16 +221,16 @@ class CrossCellStorageTestBase(base.ServersTestBase):
 class MoveEveryStorageTest(CrossCellStorageTestBase):
     """One server has one of each kind of disk, and goes and comes back."""
 
-    local_disks = {'disk', 'disk.eph0', 'disk.eph1', 'disk.config'}
+    local_disks = {
+        'image': {'disk', 'disk.eph0', 'disk.eph1', 'disk.config'},
+        'volume': {'disk.eph0', 'disk.config'}}
 
     def _test(self, images_type, shared=False, root='image'):
         self._start_hosts(images_type, shared)
         self._create_full_server(root)
         self._write('a', 'before')
         before = self._contents('a')
-        self.assertEqual(
-            self.local_disks - ({'disk'} if root == 'volume' else set()),
-            set(before))
+        self.assertEqual(self.local_disks[root], set(before))
 
         self._move()
         self.assertIsNone(self._domain('a'))
@@ -310,10 +310,9 @@ class FailedMoveTest(CrossCellStorageTestBase):
             self._write('b', 'lost')
             raise exception.NovaException('no guest today')
 
-        real = driver._create_guest_with_network
+        real = driver._create_guest
         with mock.patch.object(
-                driver, '_create_guest_with_network', autospec=True,
-                side_effect=fail):
+                driver, '_create_guest', autospec=True, side_effect=fail):
             self.assertRaises(client.OpenStackApiException, self._move)
         self.assertEqual(before, arrived)
         self._assert_nothing_on('b')

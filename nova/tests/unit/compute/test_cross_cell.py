@@ -87,6 +87,10 @@ class CrossCellMovesTestCase(test.NoDBTestCase):
         self.get_migration = self.patch('nova.objects.Migration.get_by_uuid')
         self.get_migration.return_value = self.migration
         self.save_migration = self.patch('nova.objects.Migration.save')
+        self.get_migrations = self.patch(
+            'nova.objects.MigrationList.get_by_filters')
+        self.get_migrations.return_value = objects.MigrationList(
+            objects=[self.migration])
 
     def patch(self, name):
         return self.useFixture(fixtures.MockPatch(name, autospec=True)).mock
@@ -268,6 +272,51 @@ class AbandonTestCase(CrossCellMovesTestCase):
         self._abandon()
         self.assertIs(
             True, self.driver.cleanup.call_args.kwargs['destroy_disks'])
+        self.host.discard_disks.assert_called_once_with(
+            self.context, self.instance)
+
+    def test_disks_of_another_destination(self):
+        """What the records say of disks is not true for this host."""
+        self.migration.dest_compute = 'other'
+        self.host.may_share_disks.return_value = False
+        self._abandon()
+        self.assertIs(
+            False, self.driver.cleanup.call_args.kwargs['destroy_disks'])
+        self.host.discard_disks.assert_not_called()
+
+
+class CheckDestinationTestCase(CrossCellMovesTestCase):
+
+    def setUp(self):
+        super().setUp()
+        self.migration.dest_compute = 'here'
+
+    def _check_destination(self, check):
+        return self.moves.check_destination(
+            self.context, self.instance, self.migration, check)
+
+    def test_wanted(self):
+        def check(check_wanted):
+            self.assert_locked()
+            check_wanted()
+            return 42
+
+        self.assertEqual(42, self._check_destination(check))
+
+    def test_not_wanted(self):
+        self.migration.status = 'error'
+        check = mock.Mock()
+        self.assertRaises(
+            exception.MigrationPreCheckError, self._check_destination, check)
+        check.assert_not_called()
+
+    def test_given_up_meanwhile(self):
+        def check(check_wanted):
+            self.migration.dest_compute = None
+            check_wanted()
+
+        self.assertRaises(
+            exception.MigrationPreCheckError, self._check_destination, check)
 
 
 @ddt.ddt
@@ -285,6 +334,18 @@ class RestoreTestCase(CrossCellMovesTestCase):
         self.assertEqual('error', self.migration.status)
         self.assertNotIn(
             cross_cell.NOT_CONNECTED, self.instance.system_metadata)
+
+    def test_moved_since(self):
+        """A recovery that is late does not touch what goes on now."""
+        self.get_migrations.return_value.objects.append(objects.Migration(
+            id=2, uuid=uuids.later, created_at=self.migration.created_at,
+            status='migrating'))
+        self.guest = _SHUTDOWN
+        self.assertRaises(
+            exception.InstanceInvalidState, self.moves.restore, self.context,
+            self.instance, self.migration)
+        self.assertEqual(_SHUTDOWN, self.guest)
+        self.assertEqual('post-migrating', self.migration.status)
 
     def assert_connected(self, attachment, times=1):
         self.assertEqual(
@@ -432,10 +493,6 @@ class PrepareStartTestCase(CrossCellMovesTestCase):
 
     def setUp(self):
         super().setUp()
-        self.get_migrations = self.patch(
-            'nova.objects.MigrationList.get_by_filters')
-        self.get_migrations.return_value = objects.MigrationList(
-            objects=[self.migration])
         self.instance.system_metadata['old_vm_state'] = vm_states.ACTIVE
 
     def _prepare_start(self):
@@ -479,6 +536,18 @@ class PrepareStartTestCase(CrossCellMovesTestCase):
         self.assertRaises(
             exception.InstanceInvalidState, self._prepare_start)
 
+    @ddt.data(
+        (True, {'source_compute': 'here', 'status': 'migrating'}),
+        (False, {'source_compute': 'here', 'status': 'error'}),
+        (False, {'dest_compute': 'here', 'status': 'migrating'}),
+        (False, {'source_compute': 'here', 'status': 'migrating',
+                 'cross_cell_move': False}))
+    @ddt.unpack
+    def test_is_leaving(self, leaves, what):
+        self.update(self.migration, what)
+        self.assertIs(
+            leaves, self.moves.is_leaving(self.context, self.instance))
+
     def test_restore_has_failed(self):
         self.update(
             self.migration, {'source_compute': 'here', 'status': 'error'})
@@ -504,8 +573,6 @@ class RemoveAbandonedTestCase(CrossCellMovesTestCase):
         super().setUp()
         self.instance.hidden = True
         self.migration = self.make_migration(1, 'error')
-        self.get_migrations = self.patch(
-            'nova.objects.MigrationList.get_by_filters')
         self.get_migrations.side_effect = self._get_migrations
         self.destroy = self.patch('nova.objects.Instance.destroy')
         self.migrations = [self.migration]

@@ -54,7 +54,8 @@ class CrossCellStorageTestCase(test.NoDBTestCase):
 
     def _check_default(self, move):
         driver.ComputeDriver.check_local_state(
-            self.driver, self.context, self.instance, move)
+            self.driver, self.context, self.instance, move,
+            mock.sentinel.check_wanted)
 
     def test_check_source(self):
         move = objects.CrossCellMove.new()
@@ -88,20 +89,24 @@ class CrossCellStorageTestCase(test.NoDBTestCase):
         self._check_source(4)
 
     def test_destination_is_blocked(self):
-        def block(context, instance, move):
+        def block(context, instance, move, check_wanted):
             move.blockers.append('the reason')
 
         self.driver.check_local_state.side_effect = block
         exc = self.assertRaises(
             exception.MigrationPreCheckError,
             cross_cell_storage.check_destination, self.manager, self.context,
-            self.instance, objects.CrossCellMove.new())
+            self.instance, objects.CrossCellMove.new(),
+            mock.sentinel.check_wanted)
         self.assertIn('the reason', str(exc))
 
     def test_check_destination(self):
         move = objects.CrossCellMove.new()
         self.assertIs(move, cross_cell_storage.check_destination(
-            self.manager, self.context, self.instance, move))
+            self.manager, self.context, self.instance, move,
+            mock.sentinel.check_wanted))
+        self.driver.check_local_state.assert_called_once_with(
+            self.context, self.instance, move, mock.sentinel.check_wanted)
 
     def test_driver_that_carries_nothing(self):
         for ephemeral_gb, ephemerals, blocked in (

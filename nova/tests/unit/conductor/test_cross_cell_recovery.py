@@ -28,7 +28,8 @@ from nova import test
 Way = cross_cell_recovery.Way
 
 
-def _make_move(mapped_cell, source, target):
+def _make_move(mapped_cell, source, target, status='post-migrating',
+               is_newest=True):
     """Make a Move of what its records say.
 
     :param mapped_cell: UUID of the cell that the server is mapped to
@@ -36,13 +37,15 @@ def _make_move(mapped_cell, source, target):
         there is none
     :param target: vm state and task state of the instance, status of the
         migration; None if the cell has no record
+    :param status: of the migration in the source cell
+    :param is_newest: whether the server has not been moved since
     """
     sides = [
         cross_cell_recovery.Side(
             objects.CellMapping(uuid=uuid),
             nova_context.get_admin_context())
         for uuid in (uuids.source_cell, uuids.target_cell)]
-    sides[0].migration = objects.Migration(status='post-migrating')
+    sides[0].migration = objects.Migration(status=status)
     if source:
         task_state, hidden = source
         sides[0].instance = objects.Instance(
@@ -54,7 +57,8 @@ def _make_move(mapped_cell, source, target):
                 vm_state=vm_state, task_state=task_state)
         sides[1].migration = objects.Migration(status=status)
     return cross_cell_recovery.Move(
-        uuids.server, mapped_cell, sides[0], sides[1] if target else None)
+        uuids.server, mapped_cell, sides[0], sides[1] if target else None,
+        is_newest)
 
 
 @ddt.ddt
@@ -65,7 +69,7 @@ class FindWayTestCase(test.NoDBTestCase):
         # The target cell has nothing yet.
         (Way.BACK, (task_states.RESIZE_PREP, False), None),
         (Way.BACK, (task_states.RESIZE_MIGRATED, False), None),
-        (Way.NONE, (None, False), None),
+        (Way.BACK, (None, False), None),
         (Way.NONE, (task_states.REBOOTING, False), None),
         # It has a record.
         (Way.BACK, (task_states.RESIZE_PREP, False),
@@ -83,8 +87,6 @@ class FindWayTestCase(test.NoDBTestCase):
         (Way.REVERT, (task_states.RESIZE_REVERTING, False), None),
         (Way.REVERT, (task_states.RESIZE_REVERTING, False),
          (vm_states.RESIZED, task_states.RESIZE_REVERTING, 'reverting')),
-        (Way.REVERT, (None, False),
-         (vm_states.RESIZED, task_states.RESIZE_REVERTING, 'reverting')),
         # The server was deleted.
         (Way.REMOVE, None,
          (vm_states.ACTIVE, task_states.RESIZE_PREP, 'pre-migrating')),
@@ -95,6 +97,27 @@ class FindWayTestCase(test.NoDBTestCase):
         self.assertEqual(
             way, cross_cell_recovery.find_way(
                 _make_move(uuids.source_cell, source, target)))
+
+    @ddt.data(
+        # It has ended, but for what was left for a host that was fenced.
+        (Way.NONE, (None, False), None, {'status': 'error'}),
+        (Way.LEAVE, (None, False),
+         (vm_states.ACTIVE, task_states.RESIZE_FINISH, 'error'),
+         {'status': 'error'}),
+        (Way.LEAVE, (None, False),
+         (vm_states.RESIZED, task_states.RESIZE_REVERTING, 'reverted'),
+         {'status': 'reverted'}),
+        # The server is on another move by now, within its cell.
+        (Way.NONE, (task_states.RESIZE_MIGRATING, False), None,
+         {'status': 'pre-migrating', 'is_newest': False}),
+        (Way.LEAVE, (task_states.RESIZE_REVERTING, False),
+         (vm_states.RESIZED, task_states.RESIZE_REVERTING, 'reverted'),
+         {'status': 'reverted', 'is_newest': False}))
+    @ddt.unpack
+    def test_move_has_ended(self, way, source, target, kwargs):
+        self.assertEqual(
+            way, cross_cell_recovery.find_way(
+                _make_move(uuids.source_cell, source, target, **kwargs)))
 
     @ddt.data(
         # The mapping was switched, the source is still shown.
@@ -197,6 +220,26 @@ class MoveFinderTestCase(test.TestCase):
     def test_cell_that_may_have_something_is_waited_for(self):
         self.assertRaises(exception.CellTimeout, self._find, 'cell2')
         self.assertRaises(exception.CellTimeout, self._find, 'cell1')
+
+    def test_cell_with_the_migration_is_the_target(self):
+        """Another cell may have a record that an older move has left."""
+        self._create_records('cell2', hidden=True)
+        objects.Instance(
+            self.contexts['cell3'], uuid=uuids.server, project_id='project',
+            user_id='user', hidden=True).create()
+        _finder, _found, move = self._find()
+        self.assertEqual('cell2', move.target.cell.name)
+
+    def test_moved_since(self):
+        _finder, _found, move = self._find()
+        self.assertTrue(move.is_newest)
+        objects.Migration(
+            self.contexts['cell1'], instance_uuid=uuids.server,
+            migration_type='resize', status='migrating',
+            source_compute='host1',
+            created_at=timeutils.utcnow() + datetime.timedelta(1)).create()
+        _finder, _found, move = self._find()
+        self.assertFalse(move.is_newest)
 
     def test_newest_move_counts(self):
         context = self.contexts['cell1']

@@ -179,8 +179,22 @@ class ExamineTestCase(LocalStateTestCase):
         move = self._move(
             *parts, **dict({'storage': 'qcow2', 'marker': self.marker},
                            **kwargs))
-        self.state.examine(move)
+        self.state.examine(move, self.check_wanted)
         return move
+
+    def check_wanted(self):
+        """The server still comes here."""
+
+    def test_nothing_is_removed_if_the_marker_may_be_gone(self):
+        """Without one, a directory that is shared looks like a leftover."""
+        self._write(uuids.instance, 'disk', content=b'of a guest')
+        with mock.patch.object(
+                self, 'check_wanted', autospec=True,
+                side_effect=exception.MigrationPreCheckError(reason='')):
+            self.assertRaises(
+                exception.MigrationPreCheckError, self._examine)
+        self.assertEqual(
+            b'of a guest', self._read(uuids.instance, 'disk'))
 
     @ddt.data(
         dict(name='../disk'), dict(name='disk.local/x'), dict(name='disk'),
