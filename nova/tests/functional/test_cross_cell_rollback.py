@@ -290,20 +290,20 @@ class FailedMoveTestCase(CrossCellTestCase):
             failures['snapshot'] = (source, 'snapshot')
         return failures
 
-    @ddt.data(True, False)
-    def test_server_is_as_before(self, volume):
+    @ddt.data((True, False), (True, True), (False, False))
+    @ddt.unpack
+    def test_server_is_as_before(self, volume, stopped):
         server = self.boot(volume)
-        for stopped in (False, True):
-            if stopped:
-                self.stop(server)
-            before = self.picture(server)
-            guest = _SHUTDOWN if stopped else _RUNNING
-            self.assertEqual({'host1': guest}, before['guests'])
-            for name, failure in self._failures(volume).items():
-                with failing(*failure):
-                    self.move_in_vain(server)
-                self.assert_as_before(server, before, name)
-        self.complete_move(server, _SHUTDOWN)
+        if stopped:
+            self.stop(server)
+        before = self.picture(server)
+        guest = _SHUTDOWN if stopped else _RUNNING
+        self.assertEqual({'host1': guest}, before['guests'])
+        for name, failure in self._failures(volume).items():
+            with failing(*failure):
+                self.move_in_vain(server)
+            self.assert_as_before(server, before, name)
+        self.complete_move(server, guest)
 
     def test_server_cannot_be_restored(self):
         """A hard reboot does what the rollback could not do."""
