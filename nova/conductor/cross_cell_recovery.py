@@ -163,8 +163,8 @@ def find_way(move):
 
 def _find_way_at_source(move, source, target):
     # Whoever has reset the state has not ended the move.
-    is_moving = source.task_state in _MOVING or source.task_state in (
-        None, task_states.RESIZE_REVERTING)
+    is_moving = source.task_state in (
+        *_MOVING, task_states.RESIZE_REVERTING, None)
     migration = move.source.migration
     if not (move.is_newest and is_moving and
             migration and migration.status in _UNDER_WAY):
@@ -509,7 +509,6 @@ class Recovery:
             # The user may have deleted the server meanwhile.
             task.rollback(e)
             raise
-        cross_cell_records.end_events(target.context, move.instance_uuid)
         self._delete_images(move)
         spec = self._get_request_spec(move)
         if spec.flavor.flavorid != target.instance.flavor.flavorid:
@@ -536,10 +535,9 @@ class Recovery:
                 self._notifier, self._compute_rpcapi).execute()
         else:
             # The guest is gone from the destination.
-            if source.instance.task_state == task_states.RESIZE_REVERTING:
-                self._compute_rpcapi.\
-                    finish_revert_snapshot_based_resize_at_source(
-                        source.context, source.instance, source.migration)
+            self._compute_rpcapi.\
+                finish_revert_snapshot_based_resize_at_source(
+                    source.context, source.instance, source.migration)
             self._leave(move)
         cross_cell_records.end_events(source.context, move.instance_uuid)
 

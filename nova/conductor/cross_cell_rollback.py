@@ -155,15 +155,12 @@ def restore_at_source(instance, migration):
         return
     except messaging.MessagingTimeout as e:
         check_host_is_fenced(context, host, e)
-    except messaging.RemoteError as e:
-        if e.exc_type == 'UnsupportedVersion':
+    except Exception as e:
+        if (isinstance(e, messaging.RemoteError) and
+                e.exc_type == 'UnsupportedVersion'):
             # It is of the release before, and may still be at work.
             raise exception.CrossCellMoveUndecided(reason=_(
                 'host %s is too old to undo it') % host) from e
-        LOG.exception('The server could not be restored on host %s after a '
-                      'failed move to another cell. A hard reboot will try it '
-                      'again.', host, instance=instance)
-    except Exception:
         LOG.exception('The server could not be restored on host %s after a '
                       'failed move to another cell. A hard reboot will try it '
                       'again.', host, instance=instance)
