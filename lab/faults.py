@@ -16,7 +16,8 @@ from lab.needs import Lacking
 from lab.needs import Need
 
 Service = Literal[
-    'glance', 'libvirtd', 'nova-compute', 'nova-conductor', 'rabbitmq']
+    'glance', 'libvirtd', 'mariadb', 'nova-compute', 'nova-conductor',
+    'nova-super-conductor', 'rabbitmq']
 
 
 class Held(Protocol):
@@ -78,9 +79,10 @@ class Faults(ABC):
     ) -> AbstractContextManager[None]:
         """Kill a service; start it again at exit, and wait until it works.
 
-        :param service: 'nova-compute' or 'libvirtd' of a host, or
-            'nova-conductor' (all that there are), 'glance' or 'rabbitmq'. All
-            but 'libvirtd' and 'glance' need Need.SERVICES.
+        :param service: 'nova-compute' or 'libvirtd' of a host, or one of no
+            host: 'glance', 'mariadb', 'nova-conductor' (all that there are),
+            'nova-super-conductor' (the one that knows all cells) or
+            'rabbitmq'. All but 'libvirtd' and 'glance' need Need.SERVICES.
         :param gently: whether it is asked to end, as for its upgrade
         """
 
@@ -137,12 +139,12 @@ class Faults(ABC):
         raise Lacking(Need.LOCAL_DISKS)
 
     def frozen(
-        self, service: Service, host: str
+        self, service: Service, host: str | None = None
     ) -> AbstractContextManager[None]:
-        """Make a service of a host hang, until exit.
-
-        :param service: 'nova-compute' or 'libvirtd'
+        """Make a service hang, until exit or until it is killed.
 
         Needs Need.SERVICES.
+
+        :param service: as for killed()
         """
         raise Lacking(Need.SERVICES)

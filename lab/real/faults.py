@@ -27,6 +27,7 @@ from lab.real.lab import Lab
 from lab.real import namespaces
 from lab.real.services import glance
 from lab.real.services import libvirtd as hypervisors
+from lab.real.services import mariadb
 from lab.real.services import nova
 from lab.real.services import rabbitmq
 from lab.real import supervisor
@@ -274,19 +275,27 @@ class RealFaults(faults.Faults):
         _kill_guests(host, server_id)
 
     @contextlib.contextmanager
-    def frozen(self, service: str, host: str) -> abc.Iterator[None]:
-        (program,) = self._programs(service, host)
-        self._lab.supervisor.freeze(program.name)
+    def frozen(
+        self, service: str, host: str | None = None
+    ) -> abc.Iterator[None]:
+        found = self._programs(service, host)
+        for program in found:
+            self._lab.supervisor.freeze(program.name)
         try:
             yield
         finally:
-            self._lab.supervisor.thaw(program.name)
+            for program in found:
+                self._lab.supervisor.thaw(program.name)
 
     def _programs(
         self, service: str, host: str | None
     ) -> list[supervisor.Program]:
         if service == 'nova-conductor':
             return nova.conductors(self._lab)
+        if service == 'nova-super-conductor':
+            return nova.conductors(self._lab)[:1]
+        if service == 'mariadb':
+            return mariadb.programs(self._lab)
         if service == 'rabbitmq':
             return rabbitmq.programs(self._lab)
         if service == 'glance':
@@ -307,6 +316,10 @@ class RealFaults(faults.Faults):
         try:
             yield
         finally:
+            if service == 'mariadb':
+                # Without it nobody can say what compute services reported.
+                self._lab.supervisor.start(*found)
+                found = []
             nova.start_anew(self._lab, topology.CELLS, *found)
             # A compute service that has lost libvirt disables itself.
             expect.wait_for(

@@ -284,8 +284,10 @@ class Supervisor:
         return group
 
     def thaw(self, name: str) -> None:
-        """Resume a program that was frozen."""
-        os.killpg(self._server.getProcessInfo(name)['pid'], signal.SIGCONT)
+        """Resume a program that was frozen, unless it was killed since."""
+        group = self._server.getProcessInfo(name)['pid']
+        if group:
+            os.killpg(group, signal.SIGCONT)
 
     def kill(self, name: str) -> None:
         """Kill a program and its children; it is not started again.

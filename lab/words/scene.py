@@ -338,6 +338,12 @@ class Scene:
             self.cloud.recover_moves()
             expect.equal('what is left', self.cloud.recover_moves(), '')
 
+    @steps.check('an operator has no move across cells to end')
+    def check_nothing_to_recover(self) -> None:
+        """Check that no move across cells has been abandoned."""
+        expect.equal(
+            'what is left', self.cloud.recover_moves(dry_run=True), '')
+
     @steps.check('an audit of Placement deletes nothing of {server} meanwhile')
     def check_audit_keeps(self, server: servers.Server) -> None:
         """Check that an audit knows what a server uses that is on the move."""

@@ -39,6 +39,9 @@ ROOT = 'root'
 DATA = 'data'
 """A volume that a server has beside the disk that it boots from."""
 
+UEFI = {'hw_firmware_type': 'uefi'}
+"""What an image has whose guests boot by UEFI."""
+
 Copied = Literal['files', 'disks', 'memory']
 """What is being copied when a live migration is held."""
 
@@ -155,6 +158,10 @@ class Server(client.Client):
     def arrive(self) -> None:
         """Wait until its cold migration or resize can be confirmed."""
         self._come_to('VERIFY_RESIZE')
+
+    def expect_new_swap(self) -> None:
+        """Expect its swap disk, if it has one, to be made anew."""
+        self._markers.pop('disk.swap', None)
 
     def settle(self) -> None:
         """Wait until its guest is up, if the cloud has real guests.
@@ -409,19 +416,35 @@ class Server(client.Client):
         self.ask_resize()
         self.arrive()
 
+    def ask_confirmation(self) -> None:
+        """Ask for its cold migration or resize to be confirmed."""
+        self.act({'confirmResize': None})
+
+    def ask_revert(self) -> None:
+        """Ask for it to go back to where it was."""
+        self.act({'revertResize': None})
+
+    def become_active(self) -> None:
+        """Wait until it is active: that ends what was asked for."""
+        self._come_to('ACTIVE')
+
+    def return_home(self) -> None:
+        """Wait until it has gone back. It is as it was there."""
+        self.become_active()
+        self.footprint, self._markers = self._before
+        self.own = self.footprint
+
     @steps.action('confirm its move')
     def confirm(self) -> None:
         """Confirm its cold migration or resize, and wait."""
-        self.act({'confirmResize': None})
-        self._come_to('ACTIVE')
+        self.ask_confirmation()
+        self.become_active()
 
     @steps.action('revert its move')
     def revert(self) -> None:
         """Have it go back to where it was, and wait. It is as it was there."""
-        self.act({'revertResize': None})
-        self._come_to('ACTIVE')
-        self.footprint, self._markers = self._before
-        self.own = self.footprint
+        self.ask_revert()
+        self.return_home()
 
     @steps.action('evacuate {self}')
     def evacuate(self) -> None:

@@ -468,13 +468,15 @@ class CrossCellMoves(object):
         bdms = instance.get_bdms()
         if state != power_state.NOSTATE:
             return self._manager.get_block_device_info(context, instance, bdms)
-        connector = None
-        for bdm in bdms:
-            if bdm.is_volume and bdm.attachment_id:
-                if connector is None:
-                    connector = self._driver.get_volume_connector(instance)
-                self._connect_volume(context, bdm, connector)
-        self._delete_stray_attachments(context, instance, bdms)
+        volumes = [bdm for bdm in bdms if bdm.is_volume]
+        if volumes:
+            connector = self._driver.get_volume_connector(instance)
+            for bdm in volumes:
+                if bdm.attachment_id:
+                    self._connect_volume(context, bdm, connector)
+            # A cloud may have no volume service: only a server with volumes
+            # asks for it.
+            self._delete_stray_attachments(context, instance, bdms)
         return self._manager.get_block_device_info(
             context, instance, bdms, refresh=True)
 

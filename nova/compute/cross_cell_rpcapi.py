@@ -56,7 +56,7 @@ class CrossCellAPI(object):
         return self.router.client(context).prepare(
             server=host, version='1.0',
             call_monitor_timeout=CONF.rpc_response_timeout,
-            timeout=CONF.long_rpc_timeout)
+            timeout=rpcapi.get_cross_cell_resize_timeout())
 
     def _check(self, context, host, method, **kwargs):
         try:

@@ -52,9 +52,11 @@ from nova.limit import utils as limit_utils
 from nova.network import neutron
 from nova import objects
 from nova.objects import fields
+from nova import quota
 from nova import rpc
 from nova.scheduler.client import report
 from nova.scheduler import request_filter
+from nova import thread_pool_factory
 from nova import utils
 from nova.virt import hardware
 from nova import vtpm
@@ -161,8 +163,9 @@ def transfer(context, instance, project_id, user_id=None,
              from_project_id=None, transfer_id=None):
     """Transfer a server to another project or user.
 
-    :param context: RequestContext of the caller, who is allowed to do this
-    :param instance: the Instance. It is read again.
+    :param context: RequestContext of the caller, who is allowed to do this,
+        with the rights of an administrator and targeted at the cell
+    :param instance: the Instance, as it has just been read
     :param project_id: the project that shall own it
     :param user_id: the user who shall own it. None is the caller if the
         project changes, and else the user who does so now.
@@ -178,12 +181,9 @@ def transfer(context, instance, project_id, user_id=None,
         cannot be asked
     """
     request = _Request(project_id, user_id, from_project_id, transfer_id)
-    admin = context.elevated()
-    mapping = _mapping(admin, instance.uuid)
-    if mapping.cell_mapping is None:
+    if context.cell_uuid is None:
         raise _refused(instance, 'it is being built')
-    nova_context.set_target_cell(admin, mapping.cell_mapping)
-    return _transfer(admin, _read(admin, instance.uuid), request)
+    return _transfer(context, instance, request)
 
 
 def _transfer(context, instance, request):
@@ -197,8 +197,7 @@ def _transfer(context, instance, request):
     ours = request.project_id == now.project_id
     if ours and _was_done(instance, request.transfer_id):
         if instance.task_state != task_states.TRANSFERRING:
-            _follow_row(context, instance.uuid)
-            _refresh_guest(context, instance.uuid)
+            _refresh_guest(context, _follow_row(context, instance.uuid))
         return now
     if request.from_project_id not in (None, now.project_id):
         raise _refused(instance, 'it does not belong to project %s' %
@@ -221,30 +220,30 @@ def _begin(context, instance, request):
         raise _refused(instance, 'its state is %s, and its task state %s' % (
             instance.vm_state, instance.task_state))
 
-    project_name = _ask_keystone(context, 'project', request.project_id)
-    if request.user_id is None:
-        user_id, user_name = context.user_id, context.user_name
-    else:
-        user_id = request.user_id
-        user_name = _ask_keystone(context, 'user', user_id)
+    changes_project = request.project_id != instance.project_id
+    # While Keystone and Neutron think, the databases are asked.
+    asked = thread_pool_factory.spawn(_ask_for_owner, context, request)
+    ports = _ask_for_ports(context, instance) if changes_project else None
+    blocking = list(_old_compute_service(context, instance))
+    if changes_project:
+        blocking += _blocking(context, instance, request.project_id)
+    new, project_name, user_name = asked.result()
+    if changes_project:
+        blocking += _other_ports(ports, request.project_id)
+    if blocking:
+        raise _refused(instance, 'it has %s' % ', '.join(blocking))
+    if changes_project:
+        _check_name(context, instance, new.project_id)
+        _check_quota(context, instance, new, 1)
+
     metadata = instance.system_metadata
     journal = _Journal(
         old_project=instance.project_id, old_user=instance.user_id,
         old_project_name=metadata.get('owner_project_name'),
         old_user_name=metadata.get('owner_user_name'),
-        new_project=request.project_id, new_user=user_id,
+        new_project=new.project_id, new_user=new.user_id,
         new_project_name=project_name, new_user_name=user_name,
         asked_user=request.user_id, id=request.transfer_id)
-
-    blocking = list(_old_compute_service(context, instance))
-    if _changes_project(journal):
-        blocking += _blocking(context, instance, journal.new.project_id)
-    if blocking:
-        raise _refused(instance, 'it has %s' % ', '.join(blocking))
-    if _changes_project(journal):
-        _check_name(context, instance, journal.new.project_id)
-        _check_quota(context, instance, journal.new, 1)
-
     return _report(context, instance, journal, _hold_and_complete)
 
 
@@ -275,20 +274,18 @@ def _hold_and_complete(context, instance, journal):
         journal.write(metadata)
 
     try:
-        _write(context, instance.uuid, expected,
+        _write(context, instance, expected,
                {'task_state': task_states.TRANSFERRING}, edit)
     except _Lost:
         raise _changed_meanwhile(instance)
-    return _complete(context, _read(context, instance.uuid), journal)
+    return _complete(context, instance, journal)
 
 
 def _complete(context, instance, journal):
     """Complete the transfer of an instance that is held for it."""
     try:
-        if _owner(instance) == journal.old:
-            _change_owner(context, instance, journal)
-        _look_again(context, instance, journal)
-        _release(context, instance.uuid, journal.new, journal)
+        _give(context, instance, journal)
+        _release(context, instance, journal.new, journal)
     except _Lost:
         now = _follow_row(context, instance.uuid)
         if (now.task_state != task_states.TRANSFERRING and
@@ -296,33 +293,47 @@ def _complete(context, instance, journal):
             # The same call has completed it.
             return journal.new
         raise _changed_meanwhile(instance)
-    done = _refresh_guest(context, instance.uuid)
+    _refresh_guest(context, instance)
     _notify(context, instance.uuid, journal, fields.NotificationPhase.END,
-            instance=done)
+            instance=instance)
     return journal.new
+
+
+def _give(context, instance, journal):
+    """Give an instance that is held, and all its records, to the new owner.
+
+    :raises _Lost: if the instance is no longer held for this transfer
+    :raises nova.exception.NovaException: if the transfer had to be undone
+    """
+    try:
+        if _owner(instance) == journal.old:
+            _change_owner(context, instance, journal)
+        else:
+            # It was changed by another call, which has not come to its end.
+            _follow_in_placement(context, instance, journal.new)
+        _look_again(context, instance, journal)
+    except (exception.OverQuota, exception.TransferRefused,
+            exception.TransferServiceUnavailable):
+        _undo(context, instance, journal)
+        raise
 
 
 def _change_owner(context, instance, journal):
     """Do all that can fail elsewhere, then change the owner in the row.
 
     :raises _Lost: if the instance is no longer held for this transfer
-    :raises nova.exception.NovaException: if placement refuses. The instance is
-        then as it was.
+    :raises nova.exception.NovaException: if placement refuses
     """
     _notify(context, instance.uuid, journal, fields.NotificationPhase.START,
             instance=instance)
     _notify_exists(context, instance)
     _revoke_consoles(context, instance.uuid)
-    try:
-        _follow_in_placement(context, instance, journal.new)
-    except (exception.TransferRefused, exception.TransferServiceUnavailable):
-        _undo(context, instance, journal)
-        raise
-    _set_owner(context, instance.uuid, journal, journal.old, journal.new,
+    _follow_in_placement(context, instance, journal.new)
+    _set_owner(context, instance, journal, journal.old, journal.new,
                journal.new_project_name, journal.new_user_name)
 
 
-def _set_owner(context, uuid, journal, old, new, project_name, user_name):
+def _set_owner(context, instance, journal, old, new, project_name, user_name):
     """Change the owner in the row of an instance that is held."""
 
     def edit(metadata):
@@ -335,33 +346,31 @@ def _set_owner(context, uuid, journal, old, new, project_name, user_name):
                 metadata[key] = name
         metadata[owner.MARK] = '1'
 
-    _write(context, uuid, {
+    _write(context, instance, {
         'project_id': old.project_id, 'user_id': old.user_id,
         'task_state': task_states.TRANSFERRING,
     }, {'project_id': new.project_id, 'user_id': new.user_id}, edit)
 
 
 def _look_again(context, instance, journal):
-    """Make the records follow, and look for what the new owner must not have.
+    """Make the databases follow, and look for what the new owner must not get.
 
     What was looked at before the instance was held may have changed.
 
-    :raises _Lost: if the instance is no longer held for this transfer
-    :raises nova.exception.NovaException: if the transfer had to be undone
+    :raises nova.exception.NovaException: if the transfer has to be undone
     """
-    try:
-        _follow(context, instance, journal.new)
-        if _changes_project(journal):
-            blocking = list(
-                _attached(context, instance, journal.new_project))
-            if blocking:
-                raise _refused(instance, 'it has %s' % ', '.join(blocking))
-            if CONF.quota.recheck_quota:
-                _check_quota(context, instance, journal.new, 0)
-    except (exception.OverQuota, exception.TransferRefused,
-            exception.TransferServiceUnavailable):
-        _undo(context, instance, journal)
-        raise
+    changes_project = _changes_project(journal)
+    # Not before the owner has changed: see nova.compute.owner.
+    ports = _ask_for_ports(context, instance) if changes_project else None
+    _follow_in_databases(context, instance.uuid, journal.new)
+    if not changes_project:
+        return
+    if CONF.quota.recheck_quota:
+        _check_quota(context, instance, journal.new, 0)
+    blocking = [*_attached(context, instance),
+                *_other_ports(ports, journal.new_project)]
+    if blocking:
+        raise _refused(instance, 'it has %s' % ', '.join(blocking))
 
 
 def _undo(context, instance, journal):
@@ -374,17 +383,17 @@ def _undo(context, instance, journal):
     :raises _Lost: if the instance is no longer held for this transfer
     """
     try:
-        _set_owner(context, instance.uuid, journal, journal.new, journal.old,
+        _set_owner(context, instance, journal, journal.new, journal.old,
                    journal.old_project_name, journal.old_user_name)
     except _Lost:
         # The owner has not changed yet, or the release fails too.
         pass
     _follow_if_possible(context, _read(context, instance.uuid))
-    _release(context, instance.uuid, journal.old, journal)
-    _refresh_guest(context, instance.uuid)
+    _release(context, instance, journal.old, journal)
+    _refresh_guest(context, instance)
 
 
-def _release(context, uuid, now, journal):
+def _release(context, instance, now, journal):
     """Release an instance that is held.
 
     :param now: the Owner that it has
@@ -393,9 +402,10 @@ def _release(context, uuid, now, journal):
     """
     values = {'task_state': None}
     moved = journal is None or now == journal.new
-    drops_key = moved and _has_key_of_another(context, uuid, now, journal)
+    drops_key = moved and _has_key_of_another(
+        context, instance.uuid, now, journal)
     if moved:
-        _revoke_consoles(context, uuid)
+        _revoke_consoles(context, instance.uuid)
     if drops_key:
         values.update(key_name=None, key_data=None)
 
@@ -403,7 +413,7 @@ def _release(context, uuid, now, journal):
         _check_journal(metadata, journal)
         _Journal.remove(metadata)
         if drops_key:
-            db.instance_extra_update_by_uuid(context, uuid, {
+            db.instance_extra_update_by_uuid(context, instance.uuid, {
                 'keypairs': jsonutils.dumps(
                     objects.KeyPairList(objects=[]).obj_to_primitive())})
         if journal and moved:
@@ -414,7 +424,7 @@ def _release(context, uuid, now, journal):
                 metadata[_DONE if _changes_project(journal)
                          else _DONE_USER] = journal.id
 
-    _write(context, uuid, {
+    _write(context, instance, {
         'project_id': now.project_id, 'user_id': now.user_id,
         'task_state': task_states.TRANSFERRING,
     }, values, edit)
@@ -458,20 +468,19 @@ def _settle(context, instance):
     """
     now = _owner(instance)
     if instance.task_state != task_states.TRANSFERRING:
-        _follow_row(context, instance.uuid)
-        _refresh_guest(context, instance.uuid)
+        _refresh_guest(context, _follow_row(context, instance.uuid))
         return now
     journal = _Journal.read(instance.system_metadata)
     try:
         if journal and now == journal.new:
-            _look_again(context, instance, journal)
+            _give(context, instance, journal)
         else:
             _follow(context, instance, now)
-        _release(context, instance.uuid, now, journal)
+        _release(context, instance, now, journal)
     except _Lost:
         _follow_row(context, instance.uuid)
         raise _changed_meanwhile(instance)
-    _refresh_guest(context, instance.uuid)
+    _refresh_guest(context, instance)
     return now
 
 
@@ -508,32 +517,38 @@ def _follow_if_possible(context, instance):
 def _follow(context, instance, now):
     """Make the records outside of the cell follow the row.
 
-    The mapping and the request spec come first: only placement can refuse.
+    Placement comes last: only it can refuse.
 
     :param now: the Owner
     """
-    mapping = _mapping(context, instance.uuid)
-    if _differs(mapping, now):
-        mapping.project_id = now.project_id
-        mapping.user_id = now.user_id
-        mapping.save()
-    try:
-        spec = objects.RequestSpec.get_by_instance_uuid(context, instance.uuid)
-        if _differs(spec, now):
-            spec.project_id = now.project_id
-            spec.user_id = now.user_id
-            spec.save()
-    except exception.RequestSpecNotFound:
-        # There is none for a server that is older than request specs.
-        pass
+    _follow_in_databases(context, instance.uuid, now)
     _follow_in_placement(context, instance, now)
 
 
-def _differs(record, now):
-    """Whether a record has another owner, or none."""
-    return any(
-        name not in record or getattr(record, name) != getattr(now, name)
-        for name in Owner._fields)
+def _follow_in_databases(context, uuid, now):
+    """Make the mapping and the request spec follow.
+
+    :param now: the Owner
+    """
+    mapping = objects.InstanceMapping(context, instance_uuid=uuid)
+    mapping.obj_reset_changes()
+    mapping.project_id = now.project_id
+    mapping.user_id = now.user_id
+    try:
+        # It is read for that, and written where it differs.
+        mapping.save()
+    except exception.InstanceMappingNotFound:
+        raise exception.InstanceNotFound(instance_id=uuid)
+    try:
+        spec = objects.RequestSpec.get_by_instance_uuid(context, uuid)
+    except exception.RequestSpecNotFound:
+        # There is none for a server that is older than request specs.
+        return
+    if any(name not in spec or getattr(spec, name) != value
+           for name, value in now._asdict().items()):
+        spec.project_id = now.project_id
+        spec.user_id = now.user_id
+        spec.save()
 
 
 def _follow_in_placement(context, instance, now):
@@ -572,18 +587,22 @@ def _follow_in_placement(context, instance, now):
         instance, 'placement has refused its allocations: %s' % response.text)
 
 
-def _write(context, uuid, expected, values, edit):
+def _write(context, instance, expected, values, edit):
     """Write the row and the system metadata of an instance, or neither.
 
-    See db.instance_update_with_system_metadata().
+    See db.instance_update_with_system_metadata(). The Instance has what was
+    written, too.
 
     :raises _Lost: if the row is not as expected, or if edit raises it
     """
     try:
-        db.instance_update_with_system_metadata(
-            context, uuid, values, expected, edit)
+        metadata = db.instance_update_with_system_metadata(
+            context, instance.uuid, values, expected, edit)
     except exception.InstanceUpdateConflict as e:
         raise _Lost() from e
+    for name, value in {**values, 'system_metadata': metadata}.items():
+        setattr(instance, name, value)
+        instance.obj_reset_changes([name])
 
 
 def _read(context, uuid):
@@ -591,13 +610,6 @@ def _read(context, uuid):
     # by one, each takes as long as the instance as a whole.
     return objects.Instance.get_by_uuid(context, uuid, expected_attrs=[
         'flavor', 'info_cache', 'metadata', 'system_metadata'])
-
-
-def _mapping(context, uuid):
-    try:
-        return objects.InstanceMapping.get_by_instance_uuid(context, uuid)
-    except exception.InstanceMappingNotFound:
-        raise exception.InstanceNotFound(instance_id=uuid)
 
 
 def _owner(instance):
@@ -620,19 +632,35 @@ def _unavailable(service, reason):
     return exception.TransferServiceUnavailable(service=service, reason=reason)
 
 
-def _ask_keystone(context, kind, id):
+def _ask_for_owner(context, request):
+    """Ask Keystone for the project and the user of a request.
+
+    :returns: the Owner, and the names of project and user or None
+    """
+    try:
+        keystone = utils.get_ksa_adapter(
+            'identity', ksa_auth=context.get_auth_plugin(),
+            min_version=(3, 0), max_version=(3, 'latest'))
+        project_name = _ask_keystone(keystone, 'project', request.project_id)
+        if request.user_id is None:
+            user_id, user_name = context.user_id, context.user_name
+        else:
+            user_id = request.user_id
+            user_name = _ask_keystone(keystone, 'user', user_id)
+    except ks_exc.ClientException as e:
+        raise _unavailable('Keystone', e)
+    return Owner(request.project_id, user_id), project_name, user_name
+
+
+def _ask_keystone(keystone, kind, id):
     """Ask Keystone for a project or a user.
 
+    :param keystone: keystoneauth1 Adapter
     :param kind: "project" or "user"
     :returns: its name, or None
     """
-    try:
-        response = utils.get_ksa_adapter(
-            'identity', ksa_auth=context.get_auth_plugin(),
-            min_version=(3, 0), max_version=(3, 'latest'),
-        ).get('/%ss/%s' % (kind, urllib.parse.quote(id, safe='')))
-    except ks_exc.ClientException as e:
-        raise _unavailable('Keystone', e)
+    response = keystone.get(
+        '/%ss/%s' % (kind, urllib.parse.quote(id, safe='')))
     missing = exception.TransferOwnerNotFound(kind=kind.capitalize(), id=id)
     if response.status_code == 404:
         raise missing
@@ -648,12 +676,12 @@ def _ask_keystone(context, kind, id):
 
 
 def _blocking(context, instance, project_id):
-    """Find all that an instance has and another project must not get.
+    """Find what an instance has, but ports, and another project must not get.
 
     :param project_id: the project that shall own it
     :returns: iterator over str, each a kind and mostly an id
     """
-    yield from _attached(context, instance, project_id)
+    yield from _attached(context, instance)
     try:
         group = objects.InstanceGroup.get_by_instance_uuid(
             context, instance.uuid)
@@ -674,22 +702,40 @@ def _blocking(context, instance, project_id):
     yield from _closed_aggregates(context, instance, project_id)
 
 
-def _attached(context, instance, project_id):
-    """Find what is attached to an instance and another project must not get.
+def _ask_for_ports(context, instance):
+    """Begin to ask Neutron for the ports of an instance.
 
-    :param project_id: the project that shall own the instance
-    :returns: iterator over str
+    :returns: Future of list of dict
     """
+    return thread_pool_factory.spawn(_ports, context, instance.uuid)
+
+
+def _ports(context, uuid):
     try:
         # Neutron shows others than an administrator their own ports only.
-        ports = neutron.get_client(context, admin=True).list_ports(
-            device_id=instance.uuid)['ports']
+        return neutron.get_client(context, admin=True).list_ports(
+            device_id=uuid)['ports']
     except (ks_exc.ClientException, neutron_exc.NeutronClientException,
             exception.NeutronAdminCredentialConfigurationInvalid) as e:
         raise _unavailable('Neutron', e)
-    for port in ports:
+
+
+def _other_ports(ports, project_id):
+    """Find the ports that do not belong to a project.
+
+    :param ports: what _ask_for_ports() has returned
+    :returns: iterator over str
+    """
+    for port in ports.result():
         if (port.get('project_id') or port.get('tenant_id')) != project_id:
             yield 'port %s' % port['id']
+
+
+def _attached(context, instance):
+    """Find what is attached to an instance, but ports.
+
+    :returns: iterator over str
+    """
     for bdm in objects.BlockDeviceMappingList.get_by_instance_uuid(
             context, instance.uuid):
         if bdm.is_volume:
@@ -779,9 +825,7 @@ def _check_quota(context, instance, new, count):
     """
     try:
         if not limit_utils.use_unified_limits():
-            compute_utils.check_num_instances_quota(
-                context, instance.flavor, count, count, orig_num_req=1,
-                project_id=new.project_id, user_id=new.user_id)
+            _check_legacy_quota(context, instance.flavor, new, count)
             return
         deltas = {'class:' + resource: amount * count
                   for resource, amount in _held(context, instance).items()}
@@ -795,6 +839,44 @@ def _check_quota(context, instance, new, count):
     except (exception.PlacementAPIConnectFailure,
             exception.UsagesRetrievalFailed) as e:
         raise _unavailable('Placement', e)
+
+
+def _check_legacy_quota(context, flavor, new, count):
+    """Check the quotas of a project, and those that a user has of its own.
+
+    compute_utils.check_num_instances_quota() would check those of the caller
+    where the user has none.
+    """
+    asked = {
+        'instances': 1, 'cores': flavor.vcpus, 'ram': flavor.memory_mb}
+    found = {'project': quota.QUOTAS.get_project_quotas(
+        context, new.project_id, usages=False)}
+    own = asked.keys() & objects.Quotas.get_all_by_project_and_user(
+        context, new.project_id, new.user_id).keys()
+    if own:
+        # The driver may not look at them.
+        quotas = quota.QUOTAS.get_user_quotas(
+            context, new.project_id, new.user_id, usages=False)
+        found['user'] = {name: quotas[name] for name in own}
+    limits = {
+        (scope, name): each[name]['limit'] for scope, each in found.items()
+        for name in asked if name in each and each[name]['limit'] >= 0}
+    if not limits:
+        return
+    counts_user = any(scope == 'user' for scope, _ in limits)
+    counts = objects.Quotas.count_as_dict(
+        context, 'instances', new.project_id,
+        user_id=new.user_id if counts_user else None)
+    over = []
+    for (scope, name), limit in limits.items():
+        wanted = counts[scope][name] + asked[name] * count
+        if wanted > limit:
+            over.append((name, asked[name], wanted - asked[name], limit))
+    if over:
+        names, requested, used, allowed = (
+            ', '.join(map(str, each)) for each in zip(*over))
+        raise exception.TooManyInstances(
+            overs=names, req=requested, used=used, allowed=allowed)
 
 
 def _held(context, instance):
@@ -820,20 +902,17 @@ def _revoke_consoles(context, uuid):
     objects.ConsoleAuthToken.clean_console_auths_for_instance(context, uuid)
 
 
-def _refresh_guest(context, uuid):
+def _refresh_guest(context, instance):
     """Have the hypervisor told of a new owner, now or when its host is up.
 
-    :returns: the Instance as it has been read for that, None if it was not
+    :param instance: the Instance as it is now
     """
-    instance = None
     try:
-        instance = _read(context, uuid)
         if owner.MARK in instance.system_metadata:
             guest_rpcapi.GuestAPI().refresh_owner(context, instance)
     except Exception:
-        LOG.exception('The host of instance %s will update the owner when it '
-                      'starts again', uuid)
-    return instance
+        LOG.exception('The host of the instance will update the owner when it '
+                      'starts again', instance=instance)
 
 
 def _notify(context, uuid, journal, phase, instance=None, error=None):

@@ -20,6 +20,7 @@ and what has happened in the cell that is left is carried to the other.
 import collections
 import contextlib
 import copy
+import datetime
 import threading
 
 from oslo_log import log as logging
@@ -258,6 +259,24 @@ def heartbeat(*migrations):
     finally:
         done.set()
         thread.join()
+
+
+def claim(migration):
+    """Update the time of a migration record if nobody else has done so.
+
+    :param migration: Migration object as it was read
+    :returns: whether it was updated (bool). Of all who have read the same
+        record, one succeeds.
+    """
+    known = migration.updated_at and timeutils.normalize_time(
+        migration.updated_at)
+    # MySQL stores seconds, and the time has to change.
+    now = timeutils.utcnow().replace(microsecond=0)
+    if known is not None:
+        now = max(now, known.replace(microsecond=0) + datetime.timedelta(
+            seconds=1))
+    return objects.Migration.touch(
+        migration._context, migration.id, known, now)
 
 
 def touch(migration):

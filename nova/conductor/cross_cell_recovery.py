@@ -124,6 +124,11 @@ class Move:
         return self.source.cell.uuid == self.mapped_cell
 
     @property
+    def claimable(self):
+        """The Migration that whoever leads the move to its end claims."""
+        return next(side.migration for side in self.sides if side.migration)
+
+    @property
     def last_touched(self):
         """When a record of the move was updated last (datetime)."""
         return max(
@@ -243,6 +248,13 @@ def _get_records(context, instance_uuid):
         cross_cell_records.get_open_events(context, instance_uuid))
 
 
+def _get_newest(migrations):
+    """Get the newest of some Migrations that is of a move across cells."""
+    return max(
+        (migration for migration in migrations if migration.cross_cell_move),
+        key=lambda migration: migration.created_at, default=None)
+
+
 class MoveFinder:
     """Finds the moves across cells that the databases have records of."""
 
@@ -284,10 +296,7 @@ class MoveFinder:
         self._check_answered(records, mapped_cell)
         migrations = [migration for _instance, found, _open in records.values()
                       for migration in found.values()]
-        newest = max(
-            (migration for migration in migrations
-             if migration.cross_cell_move),
-            key=lambda migration: migration.created_at, default=None)
+        newest = _get_newest(migrations)
         if newest is None:
             return None
         is_newest = all(migration.created_at <= newest.created_at
@@ -311,6 +320,11 @@ class MoveFinder:
             self._check_answered(records, None)
             target = next((
                 side for side in sides.values() if side.instance), None)
+        if target is not None and target.migration is None:
+            # The record of the instance is that of an earlier move, which a
+            # host may need to remove its guest.
+            target.migration = _get_newest(
+                records[target.cell.uuid][1].values())
         return Move(instance_uuid, mapped_cell, source, target, is_newest)
 
     def _ask_cells(self, function, *args):
@@ -417,7 +431,13 @@ class Recovery:
                 named and move.target.migration.status == 'finished'):
             return False
         self._check_hosts(move, way)
-        self._lead(move, way)
+        if not cross_cell_records.claim(move.claimable):
+            self._tell(uuid, _('somebody else has just begun to work on it'))
+            return True
+        # It may have come further before it was claimed.
+        move = self._finder.get(uuid)
+        if move is not None and find_way(move) is way:
+            self._lead(move, way)
         # The records say whether it has come to its end.
         move = self._finder.get(uuid)
         return move is None or find_way(move) is Way.NONE
@@ -428,9 +448,9 @@ class Recovery:
         :raises nova.exception.ComputeServiceUnavailable: if one cannot
         """
         source, target = move.source, move.target
-        if way is not Way.FORWARD and source.instance:
+        if way not in (Way.FORWARD, Way.LEAVE) and source.instance:
             self._check_host(source, source.migration.source_compute)
-        if (way in (Way.BACK, Way.REVERT, Way.REMOVE) and
+        if (way in (Way.BACK, Way.REVERT, Way.LEAVE, Way.REMOVE) and
                 target and target.instance and target.migration and
                 target.migration.dest_compute):
             host = target.migration.dest_compute

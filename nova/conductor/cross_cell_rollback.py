@@ -53,6 +53,31 @@ def check_not_deleted(instance):
             actual={'task_state': record.task_state})
 
 
+def check_nothing_left(context, instance_uuid):
+    """Check that an earlier move has left no record in a cell.
+
+    A host that was fenced finds its guest by that record, so the server
+    cannot come back to the cell, be it to another host, before that is gone.
+
+    :param context: nova.context.RequestContext targeted at the cell
+    :param instance_uuid: UUID of the instance (str)
+    :raises nova.exception.MigrationPreCheckError: if there is one
+    """
+    try:
+        objects.Instance.get_by_uuid(
+            context, instance_uuid, expected_attrs=[])
+    except exception.InstanceNotFound:
+        return
+    moves = objects.MigrationList.get_by_filters(
+        context, {'instance_uuid': instance_uuid})
+    hosts = sorted({move.dest_compute for move in moves
+                    if move.cross_cell_move and move.dest_compute})
+    raise exception.MigrationPreCheckError(reason=_(
+        'cell %(cell)s still has what an earlier move of the server has left '
+        'there; host %(hosts)s has to remove its guest first') % {
+            'cell': context.cell_uuid, 'hosts': ', '.join(hosts)})
+
+
 def is_deleted(instance):
     """Whether a server is about to be deleted, or soft-deleted."""
     return (instance.vm_state == vm_states.SOFT_DELETED or
@@ -192,9 +217,7 @@ def forget_deleted(instance, migration, network_api, volume_api, port_ids):
         LOG.debug('Removing what is left of a server that was deleted while '
                   'it was moved.', instance=instance)
     try:
-        for attachment in volume_api.attachment_get_all(
-                context, instance_id=instance.uuid):
-            volume_api.attachment_delete(context, attachment['id'])
+        delete_attachments(context, volume_api, instance.uuid)
         for port_id in port_ids:
             port = network_api.show_port(context, port_id)['port']
             if port.get('device_id') in ('', None, instance.uuid):
@@ -203,6 +226,24 @@ def forget_deleted(instance, migration, network_api, volume_api, port_ids):
     except Exception:
         LOG.exception('Not all of a server that was deleted while it was '
                       'moved could be removed.', instance=instance)
+
+
+def delete_attachments(context, volume_api, instance_uuid):
+    """Delete the attachments of the volumes of a server that is deleted.
+
+    Only a server that had volumes has any. For others the volume service is
+    not asked: a cloud may have none, or none that answers without a user.
+
+    :param context: RequestContext, targeted at a cell that has had the server
+    :param volume_api: nova.volume.cinder.API
+    :param instance_uuid: UUID of the server
+    """
+    bdms = objects.BlockDeviceMappingList.get_by_instance_uuid(
+        context.elevated(read_deleted='yes'), instance_uuid)
+    if any(bdm.is_volume for bdm in bdms):
+        for attachment in volume_api.attachment_get_all(
+                context, instance_id=instance_uuid):
+            volume_api.attachment_delete(context, attachment['id'])
 
 
 def forget_deleted_allocation(instance):

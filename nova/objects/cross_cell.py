@@ -24,7 +24,7 @@ class LocalPart(base.NovaObject):
     fields = {
         # The name that the virt driver knows it by.
         'name': fields.StringField(),
-        'kind': fields.EnumField(('ephemeral', 'config')),
+        'kind': fields.EnumField(('ephemeral', 'config', 'nvram')),
         # The format of what is in the image, which nobody probes.
         'format': fields.EnumField(('raw', 'qcow2')),
         # The temporary image that carries it, the bytes that it has, and

@@ -11,6 +11,7 @@ import pytest
 from lab.needs import EMBEDDED
 from lab.needs import Need
 from lab import scenarios
+from lab.scenarios.cross_cell import faults as cross_cell_faults
 from lab.scenarios.rescue import faults
 from lab.words import roles
 from tool import console
@@ -135,12 +136,13 @@ def table(path, number=0):
     return rows
 
 
-def test_the_table_of_faults_is_that_of_the_scenarios():
-    head, *rows = table(ROOT / 'lab' / 'README.rst', 1)
+@pytest.mark.parametrize('number, played', [
+    (1, faults.FAULTS), (2, cross_cell_faults.FAULTS)])
+def test_the_tables_of_faults_are_those_of_the_scenarios(number, played):
+    head, *rows = table(ROOT / 'lab' / 'README.rst', number)
     assert head == ['fault', 'scenario', 'end']
     assert rows == [
-        [fault.what, fault.scenario.name, fault.end]
-        for fault in faults.FAULTS]
+        [fault.what, fault.scenario.name, fault.end] for fault in played]
 
 
 def test_the_table_of_roles_is_that_of_the_scenario():

@@ -1,6 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 
-"""Whatever is sent as a transfer, the API answers, and says why it refuses."""
+"""Whatever is sent as a transfer, the API answers, and says why it refuses.
+
+TRANSFER_REQUESTS is how many requests are sent, if not the same few.
+`--hypothesis-show-statistics` shows how they were answered.
+"""
+
+import os
 
 import hypothesis
 from hypothesis import strategies as st
@@ -37,13 +43,16 @@ def server(tmp_path_factory):
 
 
 @hypothesis.settings(
-    deadline=None, suppress_health_check=list(hypothesis.HealthCheck))
+    deadline=None, suppress_health_check=list(hypothesis.HealthCheck),
+    max_examples=int(os.environ.get('TRANSFER_REQUESTS', 100)),
+    derandomize='TRANSFER_REQUESTS' not in os.environ)
 @hypothesis.given(body=_BODY)
 def test_no_body_is_an_error_of_the_server(server, body):
     compute = server.cloud.connect().compute
     answer = compute.post(
         f'/servers/{server.id}/action', json={'transfer': body},
         microversion=client.TRANSFER)
+    hypothesis.event(f'answered {answer.status_code}')
     assert answer.status_code in (400, 404, 409), answer.text
     seen = server.look()
     assert seen.project_id == client.ids(

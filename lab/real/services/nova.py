@@ -90,7 +90,10 @@ def configure(lab: Lab) -> None:
         'oslo_policy': {'policy_file': policy},
         'api_database': {'connection': lab.database('nova_api')},
         'database': {'connection': lab.database('nova_cell0')},
-        'conductor': {'workers': 1},
+        # Recover soon.
+        'conductor': {
+            'workers': 1, 'cross_cell_poll_interval': 15,
+            'cross_cell_abandoned_after': 60},
         'scheduler': {'workers': 1},
         'filter_scheduler': {
             'track_instance_changes': 'false',

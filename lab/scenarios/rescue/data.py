@@ -18,9 +18,6 @@ from lab.words.server import Server
 _STABLE = {'hw_rescue_device': 'disk', 'hw_rescue_bus': 'virtio'}
 """What an image has with which a rescued server keeps all of its devices."""
 
-_UEFI = {'hw_firmware_type': 'uefi'}
-"""What an image has whose guests boot by UEFI."""
-
 
 def _move(scene: Scene, server: Server) -> None:
     """Live-migrate a rescued server, and check that nothing is lost."""
@@ -127,10 +124,11 @@ def rescued_with_kernel_and_ramdisk(scene: Scene) -> None:
 def rescued_with_uefi(scene: Scene) -> None:
     """UEFI variables move, those of the server and those of its rescue"""
     cloud = scene.cloud
-    image = scene.copy_image(cloud.image, **_UEFI)
+    image = scene.copy_image(cloud.image, **servers.UEFI)
     for properties in ({}, _STABLE):
         rescue_image = scene.copy_image(
-            cloud.rescue_image, 'the rescue image', **_UEFI, **properties)
+            cloud.rescue_image, 'the rescue image', **servers.UEFI,
+            **properties)
         server = scene.boot(scene.hosts()[0], image.id, cloud.larger_flavor)
         _travel(scene, server, rescue_image)
 
@@ -139,7 +137,7 @@ def rescued_with_uefi(scene: Scene) -> None:
 def rescued_without_uefi(scene: Scene) -> None:
     """A server whose rescue guest lacks its UEFI variables is not moved"""
     source, destination = scene.hosts()
-    image = scene.copy_image(scene.cloud.image, **_UEFI)
+    image = scene.copy_image(scene.cloud.image, **servers.UEFI)
     server = scene.boot(source, image.id, scene.cloud.larger_flavor)
     server.check_boots()
     server.rescue()

@@ -24,6 +24,7 @@ from oslo_utils import timeutils
 from nova.cmd import manage
 from nova.compute import power_state
 from nova.compute import rpcapi
+from nova.conductor import cross_cell_records
 from nova import context as nova_context
 from nova import exception
 from nova.tests.functional import test_cross_cell_rollback
@@ -123,22 +124,41 @@ class KilledConductorTestCase(test_cross_cell_rollback.CrossCellTestCase):
             self.move(server)
         stopped = self.picture(server)
         other = self.start_service('conductor', host='other')
-        recover = other.manager._recover_cross_cell_moves
-        recover(nova_context.get_admin_context())
+
+        def recover():
+            other.manager._recover_cross_cell_moves(
+                nova_context.get_admin_context())
+
+        recover()
         self.assertEqual(stopped, self.picture(server))
 
-        migrations = [self.get_migrations(cell, server)[0]
-                      for cell in self.hosts.values()]
+        source, target = [
+            self.get_migrations(cell, server)[0]
+            for cell in self.hosts.values()]
         old = timeutils.utcnow(with_timezone=True) - datetime.timedelta(
             seconds=301)
-        for migration in migrations:
-            migration.updated_at = old
-            migration.save()
-            if migration is migrations[0]:
-                # One record that is not old is enough.
-                recover(nova_context.get_admin_context())
-                self.assertEqual(stopped, self.picture(server))
-        recover(nova_context.get_admin_context())
+        source.updated_at = old
+        source.save()
+        # One record that is not old is enough.
+        recover()
+        self.assertEqual(stopped, self.picture(server))
+        target.updated_at = old
+        target.save()
+
+        # A third one has found the same, is faster, and dies.
+        claim = cross_cell_records.claim
+
+        def claim_too_late(migration):
+            self.assertTrue(claim(migration))
+            return claim(migration)
+
+        with mock.patch.object(cross_cell_records, 'claim', claim_too_late):
+            recover()
+        recover()
+        self.assertEqual(stopped, self.picture(server))
+        source.updated_at = old
+        source.save()
+        recover()
         self.assert_as_before(server, before, 'periodic task')
 
     def test_move_of_a_guest_that_has_arrived(self):
@@ -236,14 +256,28 @@ class KilledConductorTestCase(test_cross_cell_rollback.CrossCellTestCase):
         service = self.computes['host2'].service_ref.uuid
         self.admin_api.put_service_force_down(service, forced_down=True)
         self._revert_resize(server)
-        for _i in range(2):
-            code, output = self.recover(older_than=0)
-            self.assertEqual(1, code, output)
-            self.assertIn('host2 is forced down', output)
-            self.assertTrue(self.get_record('cell2', server).hidden)
-        now = self.admin_api.get_server(server['id'])
-        self.assertEqual('ACTIVE', now['status'])
-        self.assertNotIn('fault', now)
+        self._start_compute('host3', cell_name='cell2')
+        with mock.patch(
+                'nova.compute.cross_cell_rpcapi.CrossCellAPI.check_source',
+        ) as check_source:
+            for _i in range(2):
+                code, output = self.recover(older_than=0)
+                self.assertEqual(1, code, output)
+                self.assertIn('host2 is forced down', output)
+                self.assertTrue(self.get_record('cell2', server).hidden)
+                now = self.admin_api.get_server(server['id'])
+                self.assertEqual('ACTIVE', now['status'])
+                self.assertNotIn('fault', now)
+                # Another host of the cell cannot have the server meanwhile.
+                self.assertIn(
+                    'host host2 has to remove its guest first',
+                    self.move_in_vain(server)['details'])
+                migration = self.get_migrations('cell1', server)[0]
+                self.assertFalse(migration.cross_cell_move)
+                # What a move of before may have left.
+                migration.cross_cell_move = True
+                migration.save()
+            check_source.assert_not_called()
 
         self.computes['host2'] = self.restart_compute_service(
             self.computes['host2'])

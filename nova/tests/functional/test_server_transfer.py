@@ -13,8 +13,10 @@
 """The contract of the transfer of a server, in a cloud of two cells."""
 
 import logging
+import threading
 from unittest import mock
 
+import fixtures
 from keystoneauth1 import exceptions as ks_exc
 from neutronclient.common import exceptions as neutron_exc
 from oslo_limit import fixture as limit_fixture
@@ -23,6 +25,7 @@ from oslo_utils import uuidutils
 import sqlalchemy as sa
 
 from nova.api.metadata import base as metadata
+from nova.compute import api as compute
 from nova.compute import task_states
 from nova.compute import transfer
 from nova.compute import vm_states
@@ -91,6 +94,30 @@ class TransferTestCase(integrated_helpers.ProviderUsageBaseTestCase):
         if answer.status == 200:
             return 200, answer.body['transfer']
         return answer.status, next(iter(answer.body.values()))['message']
+
+    def _call(self, server, *args, **kwargs):
+        """Transfer a server as the API does, in this thread."""
+        admin = nova_context.RequestContext('admin', 'admin', is_admin=True)
+        instance = compute.API().get(
+            admin, server['id'], expected_attrs=['flavor'])
+        return transfer.transfer(admin, instance, *args, **kwargs)
+
+    def _open_console(self, server):
+        self.pool.api_post(
+            '/servers/%s/remote-consoles' % server['id'],
+            {'remote_console': {'protocol': 'vnc', 'type': 'novnc'}})
+        self.assertEqual(1, self._console_tokens())
+
+    def _console_tokens(self):
+        """How many consoles can be connected to."""
+        number = 0
+        for cell in self.cell_mappings.values():
+            with nova_context.target_cell(
+                    nova_context.get_admin_context(), cell) as cctxt:
+                with db.get_context_manager(cctxt).reader.using(cctxt):
+                    number += cctxt.session.execute(sa.text(
+                        'select count(*) from console_auth_tokens')).scalar()
+        return number
 
     def _steal(self, rival):
         """Let a rival act while placement is written."""
@@ -284,16 +311,9 @@ class TestTransfer(TransferTestCase):
 
     def test_console_tokens_are_revoked(self):
         server = self._server()
-        self.admin_api.api_post(
-            '/servers/%s/remote-consoles' % server['id'],
-            {'remote_console': {'protocol': 'vnc', 'type': 'novnc'}})
+        self._open_console(server)
         self._transfer(server)
-        with nova_context.target_cell(
-                nova_context.get_admin_context(),
-                self.cell_mappings['cell1']) as cctxt:
-            with db.get_context_manager(cctxt).reader.using(cctxt):
-                self.assertEqual(0, cctxt.session.execute(sa.text(
-                    'select count(*) from console_auth_tokens')).scalar())
+        self.assertEqual(0, self._console_tokens())
 
 
 class TestAfterwards(TransferTestCase):
@@ -660,8 +680,10 @@ class TestRefusals(TransferTestCase):
 
     def test_quota_of_the_user(self):
         server = self._server()
-        self.admin_api.update_quota(
-            {'instances': 0}, project_id=TENANT, user_id='bob')
+        # That of the caller does not matter.
+        for user in ('bob', 'admin'):
+            self.admin_api.update_quota(
+                {'instances': 0}, project_id=TENANT, user_id=user)
         self._assert_refused(403, server, 'instances', user_id='bob')
         self.assertEqual(200, self._transfer(server, user_id='alice')[0])
 
@@ -790,6 +812,15 @@ class TestRefusals(TransferTestCase):
     def test_neutron_cannot_be_asked(self):
         server = self._server()
         real = self.neutron.list_ports
+        begin = transfer._ask_for_ports
+        owners = []
+
+        def ask(context, instance):
+            owners.append(self._instance(server).project_id)
+            return begin(context, instance)
+
+        self.useFixture(
+            fixtures.MonkeyPatch('nova.compute.transfer._ask_for_ports', ask))
         for good in (0, 1):
             self._answers = good
 
@@ -802,20 +833,24 @@ class TestRefusals(TransferTestCase):
             with mock.patch.object(self.neutron, 'list_ports', list_ports):
                 self.assertEqual(503, self._transfer(server)[0])
             self._assert_owner(server, POOL, 'alice')
+        # The second look comes after the owner has changed.
+        self.assertEqual([POOL, POOL, TENANT], owners)
 
 
 class TestDeath(TransferTestCase):
     """A process that dies, or a database that fails, at each statement."""
 
     def _stop_at(self, number, error):
-        """Make the n-th write to Nova's tables, and all later ones, fail.
+        """Make the n-th write of this thread, and all later ones, fail.
 
         :returns: a function that ends that, and says whether it has happened
         """
         seen = [0]
+        thread = threading.get_ident()
 
         def listener(conn, cursor, statement, *args):
-            if statement.split()[0] in ('INSERT', 'UPDATE', 'DELETE'):
+            if (threading.get_ident() == thread and
+                    statement.split()[0] in ('INSERT', 'UPDATE', 'DELETE')):
                 seen[0] += 1
                 if seen[0] >= number:
                     raise error
@@ -839,19 +874,16 @@ class TestDeath(TransferTestCase):
         # So many transfers log more than a test runner takes.
         logging.disable(logging.ERROR)
         self.addCleanup(logging.disable, logging.NOTSET)
-        admin = nova_context.RequestContext('admin', 'admin', is_admin=True)
         number = 0
         while True:
             number += 1
             # It is at home by a transfer too, so that each has the same way.
             self.assertEqual(200, self._transfer(
                 server, project_id=POOL, user_id='alice')[0])
-            instance = self._instance(server)
             transfer_id = uuidutils.generate_uuid()
             end = self._stop_at(number, error)
             try:
-                transfer.transfer(
-                    admin, instance, TENANT, 'bob', POOL, transfer_id)
+                self._call(server, TENANT, 'bob', POOL, transfer_id)
             except (_Died, Exception):
                 pass
             if not end():
@@ -871,6 +903,18 @@ class TestDeath(TransferTestCase):
                     transfer_id=transfer_id)[0], number)
             self._assert_owner(server, *owner)
 
+    def test_no_console_of_the_former_owner_is_left(self):
+        """Nobody revokes its tokens if that is left for later."""
+        server = self._server()
+        self._open_console(server)
+
+        with mock.patch('nova.compute.transfer._look_again',
+                        autospec=True, side_effect=_Died()):
+            self.assertRaises(_Died, self._call, server, TENANT)
+
+        self.assertEqual(TENANT, self._instance(server).project_id)
+        self.assertEqual(0, self._console_tokens())
+
     def test_what_was_attached_before_it_is_looked_at_again(self):
         """Whoever completes or settles a transfer has to look, too."""
         request = {'user_id': 'bob', 'transfer_id': uuids.transfer}
@@ -879,9 +923,7 @@ class TestDeath(TransferTestCase):
             with mock.patch('nova.compute.transfer._look_again',
                             autospec=True, side_effect=_Died()):
                 self.assertRaises(
-                    _Died, transfer.transfer,
-                    nova_context.get_admin_context(), self._instance(server),
-                    TENANT, **request)
+                    _Died, self._call, server, TENANT, **request)
             self.assertEqual(TENANT, self._instance(server).project_id)
             self._add_port(server)
 
@@ -892,12 +934,28 @@ class TestDeath(TransferTestCase):
             self._assert_owner(server, POOL, 'alice')
             self.neutron._ports.pop(uuids.port)
 
+    def test_placement_follows_again(self):
+        """A rival that has died had made it follow the former owner."""
+        server = self._server()
+        request = {'user_id': 'bob', 'transfer_id': uuids.transfer}
+        with mock.patch('nova.compute.transfer._look_again',
+                        autospec=True, side_effect=_Died()):
+            self.assertRaises(_Died, self._call, server, TENANT, **request)
+        url = '/allocations/' + server['id']
+        consumer = self.placement.get(url, version='1.28').body
+        self.assertEqual(204, self.placement.put(
+            url, {**consumer, 'project_id': POOL, 'user_id': 'alice'},
+            version='1.28').status)
+
+        self.assertEqual(200, self._transfer(server, **request)[0])
+
+        self._assert_owner(server, TENANT, 'bob')
+
     def _test_undo(self, settles):
         """Stop a transfer that a rival's attach causes to be undone."""
         server = self._server()
         logging.disable(logging.ERROR)
         self.addCleanup(logging.disable, logging.NOTSET)
-        admin = nova_context.get_admin_context()
         number, ended = 0, False
         while not ended:
             number += 1
@@ -906,8 +964,8 @@ class TestDeath(TransferTestCase):
             request = {'project_id': TENANT, 'user_id': 'bob',
                        'transfer_id': uuidutils.generate_uuid()}
             self.assertRaises(
-                (_Died, exception.TransferRefused), transfer.transfer,
-                admin, self._instance(server), **request)
+                (_Died, exception.TransferRefused), self._call, server,
+                **request)
             ended = not stopped()
             mock.patch.stopall()
             attached = uuids.port in self.neutron._ports

@@ -44,6 +44,7 @@ from nova.virt import hardware
 from nova.virt import images
 from nova.virt.libvirt import blockinfo
 from nova.virt.libvirt import imagebackend
+from nova.virt.libvirt import nvram
 from nova.virt.libvirt.storage import lvm
 from nova.virt.libvirt import utils as libvirt_utils
 
@@ -57,10 +58,12 @@ _MARKER_PATTERN = re.compile(_MARKER + '[0-9a-f]{32}')
 _PART_PATTERNS = {
     'ephemeral': re.compile(r'disk\.(local|eph[0-9]{1,3})'),
     'config': re.compile(r'disk\.config'),
+    'nvram': re.compile(r'nvram'),
 }
 
 _ROOT = 'disk'
 _SWAP = 'disk.swap'
+_NVRAM = 'nvram'
 
 # How often a directory is removed. On NFS it can take more than once.
 _REMOVE_ATTEMPTS = 5
@@ -91,6 +94,8 @@ class LocalState:
         self._path = libvirt_utils.get_instance_path(instance)
         # Where a resize keeps what a revert needs.
         self._kept_path = self._path + '_resize'
+        # Where the UEFI variables wait for a guest that gets them.
+        self._nvram_path = os.path.join(self._path, _NVRAM)
 
     # On the source host, before the guest is stopped
 
@@ -143,6 +148,17 @@ class LocalState:
                 self._image('disk.config').exists()):
             move.parts.objects.append(objects.LocalPart.new(
                 name='disk.config', kind='config', format='raw'))
+        variables = self._find_variables()
+        if variables and variables.exist():
+            move.parts.objects.append(objects.LocalPart.new(
+                name=_NVRAM, kind='nvram', format='raw'))
+
+    def _find_variables(self):
+        try:
+            guest = self._driver._host.get_guest(self._instance)
+        except exception.InstanceNotFound:
+            return None
+        return nvram.find(guest, self._instance.name)
 
     def remove_markers(self):
         """Remove the file by which the other host sees a shared directory."""
@@ -251,10 +267,28 @@ class LocalState:
             images; sizes and digests are set
         """
         self.remove_markers()
-        if move.in_place:
-            return
         for part in move.parts:
-            self._export(part)
+            if part.kind == 'nvram':
+                self._export_variables(part, move)
+            elif not move.in_place:
+                self._export(part)
+
+    def _export_variables(self, part, move):
+        """Put the UEFI variables where the destination gets the disks from.
+
+        They are on the host itself, whatever the hosts share.
+        """
+        fileutils.ensure_tree(self._path)
+        self._find_variables().save(self._nvram_path)
+        if not move.in_place:
+            self._upload(part, self._nvram_path)
+            os.unlink(self._nvram_path)
+            return
+        part.size, part.sha512 = _measure(self._nvram_path)
+        if _is_rbd(move.storage):
+            self._image(_NVRAM).import_file(
+                self._instance, self._nvram_path, _NVRAM)
+            os.unlink(self._nvram_path)
 
     def _export(self, part):
         image = self._image(part.name)
@@ -296,14 +330,26 @@ class LocalState:
             self._keep_rbd_images(move)
         else:
             self._keep_directory()
+        if move.in_place:
+            self._take_variables(move)
+
+    def _take_variables(self, move):
+        for part in move.parts:
+            if part.kind != 'nvram':
+                continue
+            if _is_rbd(move.storage):
+                fileutils.ensure_tree(self._path)
+                self._image(_NVRAM).snapshot_extract(self._nvram_path, 'raw')
+            _verify(part, self._nvram_path)
 
     def _import(self, part):
         path = os.path.join(self._path, part.name + '.part')
         self._driver._image_api.download(
             self._context, part.image_id, dest_path=path)
-        if _measure(path) != (part.size, part.sha512):
-            raise exception.MigrationError(reason=_(
-                '%s is not what the source host has sent') % part.name)
+        _verify(part, path)
+        if part.kind == 'nvram':
+            os.rename(path, self._nvram_path)
+            return
         if part.format == 'qcow2':
             # The digest says who made it, not that it refers to no other
             # file of this host.
@@ -352,6 +398,28 @@ class LocalState:
                 if name != _ROOT:
                     image.create_snap(libvirt_utils.RESIZE_SNAPSHOT_NAME)
 
+    def give_variables(self, guest):
+        """Give a new guest the UEFI variables that it had elsewhere, if any.
+
+        :param guest: nova.virt.libvirt.guest.Guest, which has not been started
+        :raises nova.exception.MigrationError: if its firmware cannot use them
+        """
+        if not os.path.exists(self._nvram_path):
+            return
+        variables = nvram.find(guest, self._instance.name)
+        if variables and not self._has_other_firmware():
+            variables.restore(self._nvram_path)
+        os.unlink(self._nvram_path)
+
+    def _has_other_firmware(self):
+        """Whether a resize has changed what the firmware has to enforce."""
+        image_meta = self._instance.image_meta
+        return self._instance.old_flavor is not None and (
+            hardware.get_secure_boot_constraint(
+                self._instance.old_flavor, image_meta) !=
+            hardware.get_secure_boot_constraint(
+                self._instance.flavor, image_meta))
+
     # When it ends
 
     def give_back(self, move):
@@ -368,7 +436,10 @@ class LocalState:
             if os.path.exists(self._kept_path):
                 _remove_directory(self._path)
                 os.rename(self._kept_path, self._path)
+            # Those of this host have not changed.
+            fileutils.delete_if_exists(self._nvram_path)
             return
+        self._remove_rbd_variables()
         for name in self._names(move):
             image = self._image(name)
             if image.exists():
@@ -398,8 +469,7 @@ class LocalState:
         """
         if self._driver.instance_exists(self._instance):
             self._driver._destroy(self._instance)
-            self._driver._undefine_domain(
-                self._instance, keep_nvram=not move.may_remove)
+            self._driver._undefine_domain(self._instance)
         self._remove_own(move)
 
     def release(self, move):
@@ -410,6 +480,7 @@ class LocalState:
         if move.in_place and not _is_rbd(move.storage):
             _remove_directory(self._kept_path)
         elif move.in_place:
+            self._remove_rbd_variables()
             for name in self._names(move):
                 image = self._image(name)
                 if image.exists():
@@ -419,6 +490,8 @@ class LocalState:
 
     def _remove_own(self, move):
         """Remove what no other host has."""
+        if any(part.kind == 'nvram' for part in move.parts):
+            nvram.remove(self._instance.name)
         if move.shared is False:
             if CONF.libvirt.images_type == 'rbd':
                 self._remove_rbd_images()
@@ -431,12 +504,18 @@ class LocalState:
         rbd_utils.RBDDriver().cleanup_volumes(
             lambda name: name.startswith(self._instance.uuid))
 
+    def _remove_rbd_variables(self):
+        image = self._image(_NVRAM)
+        if image.exists():
+            image.driver.remove_image(image.rbd_name)
+
     def _remove_directories(self):
         for path in (self._path, self._kept_path):
             _remove_directory(path)
 
     def _names(self, move):
-        return [_ROOT, _SWAP] + [part.name for part in move.parts]
+        return [_ROOT, _SWAP] + [
+            part.name for part in move.parts if part.kind != 'nvram']
 
     def _image(self, name):
         image_type = (self._driver._get_disk_config_image_type()
@@ -502,6 +581,12 @@ def _measure(path):
             # Green threads do not take turns by themselves.
             utils.cooperative_yield()
     return size, digest.hexdigest()
+
+
+def _verify(part, path):
+    if _measure(path) != (part.size, part.sha512):
+        raise exception.MigrationError(reason=_(
+            '%s is not what the source host has sent') % part.name)
 
 
 def _convert(path, from_format, to_format):

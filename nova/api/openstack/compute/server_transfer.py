@@ -47,8 +47,9 @@ class ServerTransferController(wsgi.Controller):
         context = req.environ['nova.context']
         # The policy may allow a role that is not an administrator's, and such
         # a caller finds the servers of its own project only.
+        admin = context.elevated()
         instance = common.get_instance(
-            self.compute_api, context.elevated(), id)
+            self.compute_api, admin, id, expected_attrs=['flavor'])
         try:
             context.can(policies.BASE_POLICY_NAME,
                         target={'project_id': instance.project_id,
@@ -61,7 +62,7 @@ class ServerTransferController(wsgi.Controller):
         request = body['transfer']
         try:
             owner = transfer.transfer(
-                context, instance, request['project_id'],
+                admin, instance, request['project_id'],
                 user_id=request.get('user_id'),
                 from_project_id=request.get('from_project_id'),
                 transfer_id=request.get('transfer_id'))

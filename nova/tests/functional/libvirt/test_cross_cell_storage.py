@@ -57,7 +57,8 @@ class CrossCellStorageTestBase(base.ServersTestBase):
         self.glance.create(None, {
             'id': uuids.image, 'name': 'image', 'status': 'active',
             'container_format': 'bare', 'disk_format': 'raw', 'min_ram': 0,
-            'min_disk': 0, 'locations': [], 'properties': {}},
+            'min_disk': 0, 'locations': [], 'properties': {
+                'hw_machine_type': 'q35', 'hw_firmware_type': 'uefi'}},
             data=io.BytesIO(b'the image'.ljust(storage.IMAGE_SIZE, b'\0')))
         self.images_before = set(self.glance.images)
         self.flavor = self._create_flavor(disk=1, ephemeral=2, swap=1)
@@ -149,6 +150,10 @@ class CrossCellStorageTestBase(base.ServersTestBase):
                     source.get('name').partition('/')[2]]
                 image['content'] = (
                     image['content'].rstrip(b'\0') + b'\0' + data)
+        path = self._uefi_variables(host)
+        if path is not None:
+            storage.write(path, len(storage.read(path).rstrip(b'\0')) + 1,
+                          f'{text}, UEFI'.encode())
 
     def _contents(self, host):
         """Size and bytes of the disks that the guest on a host has."""
@@ -166,7 +171,16 @@ class CrossCellStorageTestBase(base.ServersTestBase):
                     image['size'], image['content'].rstrip(b'\0'))
         for name in _MADE_ANEW:
             contents.pop(name, None)
+        path = self._uefi_variables(host)
+        if path is not None:
+            contents['nvram'] = (
+                storage.size(path), storage.read(path).rstrip(b'\0'))
         return contents
+
+    def _uefi_variables(self, host):
+        """The path of the variables that the guest on a host has, or None."""
+        return etree.fromstring(self._domain(host).XMLDesc(0)).findtext(
+            'os/nvram')
 
     def _assert_nothing_on(self, host):
         self.assertIsNone(self._domain(host))
@@ -177,16 +191,19 @@ class CrossCellStorageTestBase(base.ServersTestBase):
             set(), self.storage.files(host, self.server['id'] + '_resize'))
         if host in self.storage.rbd_images_of:
             self.assertEqual({}, self.storage.rbd_images_of[host])
+        self.assertEqual({}, self.storage.uefi_variables(host))
 
     def _assert_nothing_else(self):
         """Nothing of the move is in the image service or shared storage."""
         self.assertEqual(self.images_before, set(self.glance.images))
         for name, image in self.storage.rbd_images.items():
             self.assertEqual({}, image['snaps'], name)
+            self.assertFalse(name.endswith('_nvram'), name)
         for host in self.computes:
             self.assertEqual(set(), {
                 name for name in self.storage.files(host, self.server['id'])
-                if name.startswith('cross-cell-') or name.endswith('.part')})
+                if name.startswith(('cross-cell-', 'nvram')) or
+                name.endswith('.part')})
 
     def _assert_refused(self, reason, **kwargs):
         """A move is refused, and the server runs as if none had been tried."""
@@ -222,7 +239,8 @@ class MoveEveryStorageTest(CrossCellStorageTestBase):
     """One server has one of each kind of disk, and goes and comes back."""
 
     local_disks = {
-        'image': {'disk', 'disk.eph0', 'disk.eph1', 'disk.config'},
+        'image': {
+            'disk', 'disk.eph0', 'disk.eph1', 'disk.config', 'nvram'},
         'volume': {'disk.eph0', 'disk.config'}}
 
     def _test(self, images_type, shared=False, root='image'):

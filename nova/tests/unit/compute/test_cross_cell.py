@@ -425,6 +425,15 @@ class RestoreTestCase(CrossCellMovesTestCase):
         self.volume_api.attachment_delete.assert_called_once_with(
             self.context, uuids.stray)
 
+    def test_no_volume(self):
+        """A cloud may have no volume service."""
+        self.get_bdms.return_value = objects.BlockDeviceMappingList(objects=[
+            objects.BlockDeviceMapping(
+                source_type='image', destination_type='local')])
+        self._restore()
+        self.assertEqual(_RUNNING, self.guest)
+        self.assertEqual([], self.volume_api.mock_calls)
+
     def test_port_has_lost_its_binding(self):
         self.ports[0]['binding:host_id'] = ''
         self._restore()

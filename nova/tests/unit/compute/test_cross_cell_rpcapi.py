@@ -87,7 +87,10 @@ class CrossCellAPITestCase(test.NoDBTestCase):
         getattr(self.api, name)(self.context, 'host', instance, migration)
         self.client.prepare.assert_called_once_with(
             server='host', version='1.0', call_monitor_timeout=10, timeout=60)
-        self.client.prepare.return_value.call.assert_called_once_with(
+        self.flags(cross_cell_resize_timeout=7200)
+        getattr(self.api, name)(self.context, 'host', instance, migration)
+        self.assertEqual(7200, self.client.prepare.call_args.kwargs['timeout'])
+        self.client.prepare.return_value.call.assert_called_with(
             self.context, name, instance=instance, migration=migration)
 
     @mock.patch('nova.rpc.get_client', autospec=True)

@@ -89,7 +89,8 @@ class WritesTestCase(_TestCase):
     def setUp(self):
         super().setUp()
         self.update = self._patch(
-            'nova.db.main.api.instance_update_with_system_metadata')
+            'nova.db.main.api.instance_update_with_system_metadata',
+            return_value={'written': 'too'})
         self.revoke_consoles = self._patch(
             'nova.objects.ConsoleAuthToken.clean_console_auths_for_instance')
         self.journal = transfer._Journal(
@@ -108,15 +109,21 @@ class WritesTestCase(_TestCase):
 
     def test_owner(self):
         old, new = self.journal.old, self.journal.new
+        self.instance.obj_reset_changes(recursive=True)
         for before, after in ((old, new), (new, old)):
-            transfer._set_owner(self.context, uuids.instance, self.journal,
+            transfer._set_owner(self.context, self.instance, self.journal,
                                 before, after, 'Project', 'User')
             self._assert_compared(before.project_id)
+            # It need not be read again.
+            self.assertEqual(after.project_id, self.instance.project_id)
+            self.assertEqual(
+                {'written': 'too'}, self.instance.system_metadata)
+            self.assertFalse(self.instance.obj_what_changed())
 
     def test_release(self):
         for now in (self.journal.old, self.journal.new):
             transfer._release(
-                self.context, uuids.instance, now, self.journal)
+                self.context, self.instance, now, self.journal)
             self._assert_compared(now.project_id)
         # Those of the former owner, who may have opened more meanwhile.
         self.revoke_consoles.assert_called_once_with(
@@ -126,8 +133,9 @@ class WritesTestCase(_TestCase):
         self.update.side_effect = exception.InstanceUpdateConflict(
             instance_uuid=uuids.instance, expected='', actual='')
         self.assertRaises(
-            transfer._Lost, transfer._release, self.context, uuids.instance,
+            transfer._Lost, transfer._release, self.context, self.instance,
             self.journal.new, self.journal)
+        self.assertEqual({}, self.instance.system_metadata)
 
 
 @ddt.ddt
@@ -135,14 +143,15 @@ class KeystoneTestCase(_TestCase):
 
     def setUp(self):
         super().setUp()
-        self.get = self._patch(
-            'nova.utils.get_ksa_adapter').return_value.get
+        self.get_adapter = self._patch('nova.utils.get_ksa_adapter')
+        self.get = self.get_adapter.return_value.get
         self.answer = mock.create_autospec(requests.Response, instance=True)
         self.answer.status_code = 200
         self.get.return_value = self.answer
 
     def _ask(self, id='a b'):
-        return transfer._ask_keystone(self.context, 'user', id)
+        return transfer._ask_keystone(
+            self.get_adapter.return_value, 'user', id)
 
     def test_known(self):
         self.answer.json.return_value = {'user': {'name': 'Alice'}}
@@ -177,11 +186,37 @@ class KeystoneTestCase(_TestCase):
         self.answer.json.side_effect = ValueError
         self.assertRaises(exception.TransferServiceUnavailable, self._ask)
 
-    @ddt.data(ks_exc.ConnectFailure, ks_exc.EndpointNotFound,
-              ks_exc.MissingRequiredOptions([]))
+    def _ask_for_owner(self, user_id):
+        return transfer._ask_for_owner(
+            self.context, transfer._Request('p', user_id, None, None))
+
+    def test_owner(self):
+        self.answer.json.side_effect = [
+            {'project': {'name': 'P'}}, {'user': {'name': 'U'}}]
+        self.assertEqual(
+            (transfer.Owner('p', 'u'), 'P', 'U'), self._ask_for_owner('u'))
+        # One connection, and one look for the endpoint, serves both.
+        self.get_adapter.assert_called_once_with(
+            'identity', ksa_auth=mock.ANY, min_version=(3, 0),
+            max_version=(3, 'latest'))
+
+    def test_owner_is_the_caller(self):
+        self.context.user_id, self.context.user_name = 'c', 'C'
+        self.answer.json.return_value = {'project': {}}
+        self.assertEqual(
+            (transfer.Owner('p', 'c'), None, 'C'), self._ask_for_owner(None))
+        self.get.assert_called_once_with('/projects/p')
+
+    @ddt.data(ks_exc.ConnectFailure, ks_exc.EndpointNotFound)
     def test_cannot_be_asked(self, error):
         self.get.side_effect = error
-        self.assertRaises(exception.TransferServiceUnavailable, self._ask)
+        self.assertRaises(exception.TransferServiceUnavailable,
+                          self._ask_for_owner, 'u')
+
+    def test_is_not_configured(self):
+        self.get_adapter.side_effect = ks_exc.MissingRequiredOptions([])
+        self.assertRaises(exception.TransferServiceUnavailable,
+                          self._ask_for_owner, 'u')
 
 
 @ddt.ddt
@@ -289,8 +324,15 @@ class BlockingTestCase(_TestCase):
     def _blocking(self):
         return list(transfer._blocking(self.context, self.instance, 'new'))
 
+    def _ports(self):
+        return list(transfer._other_ports(
+            transfer._ask_for_ports(self.context, self.instance), 'new'))
+
     def test_nothing(self):
         self.assertEqual([], self._blocking())
+
+    def test_no_ports(self):
+        self.assertEqual([], self._ports())
         # The caller may have another role than that of an administrator.
         self.get_client.assert_called_once_with(self.context, admin=True)
         self.list_ports.assert_called_once_with(device_id=uuids.instance)
@@ -299,13 +341,13 @@ class BlockingTestCase(_TestCase):
         self.ports = [
             {'id': 'p1', 'project_id': 'old'}, {'id': 'p2', 'tenant_id': 'x'},
             {'id': 'p3', 'project_id': 'new'}, {'id': 'p4'}]
-        self.assertEqual(['port p1', 'port p2', 'port p4'], self._blocking())
+        self.assertEqual(['port p1', 'port p2', 'port p4'], self._ports())
 
     @ddt.data(ks_exc.ConnectFailure, neutron_exc.ServiceUnavailable,
               neutron_exc.Unauthorized)
     def test_neutron_cannot_be_asked(self, error):
         self.list_ports.side_effect = error
-        self.assertRaises(exception.TransferServiceUnavailable, self._blocking)
+        self.assertRaises(exception.TransferServiceUnavailable, self._ports)
 
     def test_block_devices(self):
         def bdm(**values):
@@ -415,8 +457,19 @@ class QuotaTestCase(_TestCase):
         self.client.get_allocs_for_consumer.return_value = {'allocations': {
             uuids.host: {'resources': {'VCPU': 2, 'CUSTOM_X': 1}},
             uuids.device: {'resources': {'CUSTOM_X': 3}}}}
-        self.legacy = self._patch(
-            'nova.compute.utils.check_num_instances_quota')
+        self.of_project = self._patch(
+            'nova.objects.Quotas.get_all_by_project', return_value={})
+        self._patch(
+            'nova.objects.Quotas.get_default_class', return_value={})
+        self.of_user = self._patch(
+            'nova.objects.Quotas.get_all_by_project_and_user',
+            return_value={})
+        self.counts = {
+            scope: {'instances': 4, 'cores': 7, 'ram': 300}
+            for scope in ('project', 'user')}
+        self.count = self._patch(
+            'nova.objects.Quotas.count_as_dict',
+            side_effect=lambda *_, **__: self.counts)
         self.unified = self._patch(
             'nova.limit.placement.enforce_num_instances_and_resources')
         self.flags(driver='nova.quota.UnifiedLimitsDriver', group='quota')
@@ -431,24 +484,65 @@ class QuotaTestCase(_TestCase):
         self.unified.assert_called_once_with(
             self.context, 'new', mock.ANY, count, count, delta_updates={
                 'class:VCPU': 2 * count, 'class:CUSTOM_X': 4 * count})
-        self.legacy.assert_not_called()
+        self.count.assert_not_called()
 
-    @ddt.data(0, 1)
-    def test_legacy(self, count):
+    def _use_legacy(self, **limits):
         self.flags(driver='nova.quota.DbQuotaDriver', group='quota')
-        self._check(count)
-        self.legacy.assert_called_once_with(
-            self.context, self.instance.flavor, count, count, orig_num_req=1,
-            project_id='new', user_id='user')
+        self.instance.flavor.vcpus = 2
+        self.instance.flavor.memory_mb = 100
+        self.of_project.return_value = {
+            'instances': -1, 'cores': -1, 'ram': -1, **limits}
+
+    def _assert_over(self, count, *words):
+        exc = self.assertRaises(
+            exception.TooManyInstances, self._check, count)
+        for word in words:
+            self.assertIn(word, exc.format_message())
+
+    def test_legacy(self):
+        for used, count in ((1, 1), (2, 0)):
+            self._use_legacy(instances=used + 3)
+            self.counts['project']['instances'] = 3 + used - count
+            self._check(count)
+            self.count.assert_called_with(
+                self.context, 'instances', 'new', user_id=None)
+            self.counts['project']['instances'] += 1
+            self._assert_over(count, 'instances')
         # What it has does not matter.
         self.client.get_allocs_for_consumer.assert_not_called()
         self.unified.assert_not_called()
 
-    def test_legacy_over(self):
-        self.flags(driver='nova.quota.DbQuotaDriver', group='quota')
-        self.legacy.side_effect = exception.TooManyInstances(
-            overs='cores', req=1, used=1, allowed=1)
-        self.assertRaises(exception.OverQuota, self._check)
+    def test_legacy_names_all_that_is_over(self):
+        self._use_legacy(instances=9, cores=8, ram=399)
+        self._assert_over(
+            1, 'cores, ram', 'Requested 2, 100', 'used 7, 300 of 8, 399')
+
+    def test_legacy_defaults(self):
+        self._use_legacy()
+        self.of_project.return_value = {}
+        self.flags(instances=-1, cores=8, ram=-1, group='quota')
+        self._assert_over(1, 'cores')
+
+    def test_legacy_without_limits(self):
+        self._use_legacy()
+        self._check()
+        self.count.assert_not_called()
+
+    def test_legacy_of_the_user(self):
+        self._use_legacy(instances=9)
+        self.of_user.return_value = {'cores': 8, 'key_pairs': 0}
+        self._assert_over(1, 'cores')
+        self.of_user.assert_called_with(self.context, 'new', 'user')
+        self.count.assert_called_once_with(
+            self.context, 'instances', 'new', user_id='user')
+        self.counts['user']['cores'] = 6
+        self._check()
+
+    def test_no_quotas(self):
+        self.flags(driver='nova.quota.NoopQuotaDriver', group='quota')
+        self.of_user.return_value = {'cores': 0}
+        self._check()
+        self.count.assert_not_called()
 
     def test_placement_cannot_be_asked(self):
         self.client.get_allocs_for_consumer.side_effect = (

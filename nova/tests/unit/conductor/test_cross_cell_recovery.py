@@ -19,6 +19,7 @@ from oslo_utils import timeutils
 
 from nova.compute import task_states
 from nova.compute import vm_states
+from nova.conductor import cross_cell_records
 from nova.conductor import cross_cell_recovery
 from nova import context as nova_context
 from nova import exception
@@ -153,6 +154,41 @@ class FindWayTestCase(test.NoDBTestCase):
                 _make_move(uuids.target_cell, source, target)))
 
 
+@ddt.ddt
+class CheckHostsTestCase(test.NoDBTestCase):
+    """A host that has something to do is not waited for if it is down."""
+
+    def _check(self, way, forced_down=False):
+        recovery = mock.create_autospec(
+            cross_cell_recovery.Recovery, instance=True)
+        move = _make_move(
+            uuids.source_cell, (task_states.RESIZE_MIGRATED, False),
+            (vm_states.ACTIVE, task_states.RESIZE_FINISH, 'pre-migrating'))
+        move.source.migration.source_compute = 'source'
+        move.target.migration.dest_compute = 'dest'
+        with mock.patch(
+                'nova.conductor.cross_cell_rollback.is_forced_down',
+                autospec=True, return_value=forced_down):
+            cross_cell_recovery.Recovery._check_hosts(recovery, move, way)
+        return [call.args[1] for call in recovery._check_host.mock_calls]
+
+    @ddt.data(
+        (Way.FORWARD, []),
+        (Way.LEAVE, ['dest']),
+        (Way.CONFIRM, ['source']),
+        (Way.RESET, ['source']),
+        (Way.BACK, ['source', 'dest']),
+        (Way.REVERT, ['source', 'dest']),
+        (Way.REMOVE, ['source', 'dest']))
+    @ddt.unpack
+    def test_hosts(self, way, hosts):
+        self.assertEqual(hosts, self._check(way))
+
+    @ddt.data(Way.LEAVE, Way.BACK, Way.REVERT, Way.REMOVE)
+    def test_fenced_host(self, way):
+        self.assertNotIn('dest', self._check(way, forced_down=True))
+
+
 class MoveFinderTestCase(test.TestCase):
     """What is found out while a cell does not answer."""
 
@@ -230,6 +266,19 @@ class MoveFinderTestCase(test.TestCase):
         _finder, _found, move = self._find()
         self.assertEqual('cell2', move.target.cell.name)
 
+    def test_record_of_an_earlier_move(self):
+        """The host that needs it is the destination of that move."""
+        self._create_records('cell2', hidden=True)
+        objects.Migration(
+            self.contexts['cell1'], instance_uuid=uuids.server,
+            migration_type='migration', status='error',
+            source_compute='host1', cross_cell_move=True,
+            created_at=timeutils.utcnow() + datetime.timedelta(1)).create()
+        _finder, _found, move = self._find()
+        self.assertNotEqual(uuids.migration, move.source.migration.uuid)
+        self.assertEqual('cell2', move.target.cell.name)
+        self.assertEqual(uuids.migration, move.target.migration.uuid)
+
     def test_moved_since(self):
         _finder, _found, move = self._find()
         self.assertTrue(move.is_newest)
@@ -250,6 +299,24 @@ class MoveFinderTestCase(test.TestCase):
             created_at=timeutils.utcnow() - datetime.timedelta(1)).create()
         _finder, _found, move = self._find()
         self.assertEqual(uuids.migration, move.source.migration.uuid)
+
+    def test_one_of_several_recoveries_claims_a_move(self):
+        """They have read the same; the next one has to wait."""
+        moves = [self._find()[2] for _ in range(2)]
+        for _ in range(2):
+            self.assertEqual([True, False], [
+                cross_cell_records.claim(move.claimable) for move in moves])
+            # Whoever finds it again, even within the second, can claim it.
+            moves = [self._find()[2] for _ in range(2)]
+        moves[0].claimable.updated_at = None
+        self.assertFalse(cross_cell_records.claim(moves[0].claimable))
+
+    def test_claim_what_the_source_cell_has_no_migration_of(self):
+        self._create_records('cell2', hidden=True)
+        _finder, _found, move = self._find()
+        move.source.migration = None
+        self.assertEqual(
+            move.target.migration.id, move.claimable.id)
 
     def test_moves_within_a_cell_are_left_alone(self):
         objects.Migration(

@@ -30,6 +30,7 @@ from nova import test
 from nova.tests.unit import fake_instance
 from nova.volume import cinder
 
+_MOVES = 'nova.objects.MigrationList.get_by_filters'
 _TIMEOUT = messaging.MessagingTimeout()
 
 
@@ -68,6 +69,30 @@ class RollbackTestCase(test.NoDBTestCase):
         return exception.InstanceNotFound(instance_id=uuids.instance)
 
 
+class CheckNothingLeftTestCase(RollbackTestCase):
+
+    def test_record(self):
+        moves = self.patch(_MOVES)
+        moves.return_value = [
+            objects.Migration(cross_cell_move=cross_cell, dest_compute=host)
+            for cross_cell, host in (
+                (True, None), (False, 'neighbour'), (True, 'dest'))]
+        self.context.cell_uuid = uuids.cell
+        error = self.assertRaises(
+            exception.MigrationPreCheckError,
+            cross_cell_rollback.check_nothing_left, self.context,
+            uuids.instance)
+        self.assertIn(uuids.cell, str(error))
+        self.assertIn('host dest has', str(error))
+
+    def test_no_record(self):
+        self.get_instance.side_effect = exception.InstanceNotFound(
+            instance_id=uuids.instance)
+        cross_cell_rollback.check_nothing_left(self.context, uuids.instance)
+        self.get_instance.assert_called_once_with(
+            self.context, uuids.instance, expected_attrs=[])
+
+
 @ddt.ddt
 class DeletedTestCase(RollbackTestCase):
 
@@ -90,7 +115,13 @@ class DeletedTestCase(RollbackTestCase):
             exception.InstanceNotFound,
             cross_cell_rollback.check_not_deleted, self.instance)
 
-    def _forget(self, device_id=''):
+    def _forget(self, device_id='', destination_type='volume'):
+        get_bdms = self.patch(
+            'nova.objects.BlockDeviceMappingList.get_by_instance_uuid')
+        # Those of a server that is deleted are deleted too.
+        get_bdms.side_effect = lambda context, instance_uuid: [
+            objects.BlockDeviceMapping(destination_type=destination_type)
+        ] if context.read_deleted == 'yes' else []
         network_api = mock.create_autospec(neutron.API, instance=True)
         network_api.show_port.return_value = {'port': {'device_id': device_id}}
         volume_api = mock.create_autospec(cinder.API, instance=True)
@@ -98,6 +129,10 @@ class DeletedTestCase(RollbackTestCase):
         cross_cell_rollback.forget_deleted(
             self.instance, self.migration, network_api, volume_api,
             [uuids.port])
+        self.assertEqual(
+            [mock.call(self.context, instance_id=uuids.instance)] if
+            volume_api.attachment_delete.called else [],
+            volume_api.attachment_get_all.mock_calls)
         return (volume_api.attachment_delete.mock_calls,
                 network_api.delete_port_binding.mock_calls)
 
@@ -107,6 +142,13 @@ class DeletedTestCase(RollbackTestCase):
             ([mock.call(self.context, uuids.attachment)],
              [mock.call(self.context, uuids.port, 'source')]),
             self._forget())
+
+    def test_no_volume_to_forget(self):
+        """A cloud may have no volume service."""
+        self.get_instance.side_effect = self.not_found()
+        self.assertEqual(
+            ([], [mock.call(self.context, uuids.port, 'source')]),
+            self._forget(destination_type='local'))
 
     def test_port_of_another_server_by_now(self):
         self.get_instance.side_effect = self.not_found()

@@ -27,10 +27,13 @@ from nova.image import glance
 from nova import objects
 from nova.storage import rbd_utils
 from nova import test
+from nova.tests import fixtures as nova_fixtures
 from nova.tests.unit import fake_instance
 from nova.virt.libvirt import driver
+from nova.virt.libvirt import host
 from nova.virt.libvirt import imagebackend
 from nova.virt.libvirt import local_state
+from nova.virt.libvirt import nvram
 from nova.virt.libvirt import utils as libvirt_utils
 
 # Whoever probes this takes it for a qcow2 with a file of the host behind it.
@@ -60,6 +63,9 @@ class LocalStateTestCase(test.NoDBTestCase):
         self.driver._get_vpmems.return_value = []
         self.driver._get_disk_config_image_type.return_value = 'raw'
         self.driver._lvm_disks.return_value = []
+        self.driver._host = mock.create_autospec(host.Host, instance=True)
+        self.guest = self.driver._host.get_guest.return_value
+        self.guest.get_xml_desc.return_value = '<domain><os/></domain>'
         self.path = os.path.join(self.root, uuids.instance)
         self.kept_path = self.path + '_resize'
         self.state = local_state.LocalState(
@@ -81,6 +87,16 @@ class LocalStateTestCase(test.NoDBTestCase):
         for part in parts:
             move.parts.objects.append(part)
         return move
+
+    def _use_uefi(self, content=b'variables'):
+        self.useFixture(nova_fixtures.PrivsepFixture())
+        self.useFixture(fixtures.MockPatchObject(
+            nvram, 'DIRECTORY', self.useFixture(fixtures.TempDir()).path))
+        path = os.path.join(
+            nvram.DIRECTORY, self.instance.name + '_VARS.fd')
+        self.guest.get_xml_desc.return_value = (
+            '<domain><os><nvram>%s</nvram></os></domain>' % path)
+        return self._write(path, content=content)
 
     def _use_rbd(self):
         self.flags(images_type='rbd', group='libvirt')
@@ -155,6 +171,20 @@ class DescribeTestCase(LocalStateTestCase):
              ('disk.config', 'config', 'raw')],
             [(part.name, part.kind, part.format) for part in move.parts])
 
+    def test_uefi_variables(self):
+        path = self._use_uefi()
+        self.assertEqual(
+            [('nvram', 'nvram', 'raw')],
+            [(part.name, part.kind, part.format)
+             for part in self._describe().parts])
+        os.unlink(path)
+        self.assertEqual([], list(self._describe().parts))
+
+    def test_no_domain(self):
+        self.driver._host.get_guest.side_effect = exception.InstanceNotFound(
+            instance_id=uuids.instance)
+        self.assertEqual([], list(self._describe().parts))
+
     def test_marker(self):
         markers = [self._describe().marker for _ in range(2)]
         self.assertEqual(2, len(set(markers)))
@@ -199,7 +229,8 @@ class ExamineTestCase(LocalStateTestCase):
     @ddt.data(
         dict(name='../disk'), dict(name='disk.local/x'), dict(name='disk'),
         dict(name='disk.eph'), dict(name='disk.local\n'),
-        dict(name='disk.config'), dict(name='disk.local', kind='config'))
+        dict(name='disk.config'), dict(name='disk.local', kind='config'),
+        dict(name='disk.local', kind='nvram'))
     def test_invalid_part(self, part):
         self.assertRaises(
             exception.MigrationPreCheckError, self._examine,
@@ -401,6 +432,118 @@ class CarryTestCase(LocalStateTestCase):
     def test_export_nothing_that_is_shared(self):
         self.state.export(self._move(_part(b''), shared=True))
         self.image_api.update.assert_not_called()
+
+
+@ddt.ddt
+class UEFIVariablesTestCase(LocalStateTestCase):
+
+    def setUp(self):
+        super().setUp()
+        self.nvram_path = self._use_uefi()
+        self.part = objects.LocalPart.new(
+            name='nvram', kind='nvram', format='raw', image_id=uuids.image)
+
+    def _give(self):
+        self.state.give_variables(self.guest)
+        self.assertNotIn('nvram', os.listdir(self.path))
+        return self._read(self.nvram_path)
+
+    def test_image(self):
+        move = self._move(self.part, shared=False, storage='qcow2')
+        images = {}
+        self.image_api.update.side_effect = (
+            lambda context, image_id, meta, f, purge_props:
+                images.update({image_id: f.read()}))
+        self.image_api.download.side_effect = (
+            lambda context, image_id, dest_path:
+                self._write(dest_path, content=images[image_id]))
+        self.state.export(move)
+        self.assertEqual([], os.listdir(self.path))
+        self._write(self.nvram_path, content=b'template')
+        self.state.take_over(move)
+        self.assertEqual(b'variables', self._give())
+
+        images[uuids.image] = b'what'
+        self.assertRaises(
+            exception.MigrationError, self.state.take_over, move)
+
+    def test_directory(self):
+        move = self._move(
+            self.part, shared=True, shared_path=True, storage='qcow2')
+        self.state.export(move)
+        self._write(self.nvram_path, content=b'template')
+        self.state.take_over(move)
+        self.assertEqual(b'variables', self._give())
+        self._write(self.nvram_path, content=b'changed')
+        self.assertEqual([], os.listdir(self.path))
+        self.state.give_back(move)
+        self.assertEqual([], os.listdir(self.path))
+        self.image_api.update.assert_not_called()
+
+    def test_directory_with_other_bytes(self):
+        move = self._move(
+            self.part, shared=True, shared_path=True, storage='qcow2')
+        self.state.export(move)
+        self._write(self.path, 'nvram', content=b'what')
+        self.assertRaises(
+            exception.MigrationError, self.state.take_over, move)
+
+    def test_rbd(self):
+        self._use_rbd()
+        pool = {}
+        self.rbd.exists.side_effect = lambda name: name in pool
+        self.rbd.import_image.side_effect = (
+            lambda path, name: pool.update({name: self._read(path)}))
+        self.rbd.remove_image.side_effect = pool.pop
+        move = self._move(
+            self.part, shared=True, shared_path=False, storage='rbd:fsid/vms')
+        self.state.export(move)
+        name = uuids.instance + '_nvram'
+        self.assertEqual({name: b'variables'}, pool)
+        self.assertEqual([], os.listdir(self.path))
+
+        self._write(self.nvram_path, content=b'template')
+        with mock.patch(
+                'nova.virt.images.convert_image', autospec=True,
+                side_effect=lambda source, dest, in_format, out_format:
+                    self._write(dest, content=pool[name])):
+            self.state.take_over(move)
+        self.assertEqual(b'variables', self._give())
+        self.rbd.create_snap.assert_not_called()
+        for end in (self.state.give_back, self.state.release):
+            pool[name] = b'variables'
+            end(move)
+            self.assertEqual({}, pool)
+        self.image_api.update.assert_not_called()
+
+    def test_resize_changes_secure_boot(self):
+        """The keys of the template are what the flavor asks for."""
+        self._write(self.path, 'nvram')
+        self.instance.old_flavor = self.instance.flavor.obj_clone()
+        self.instance.flavor.extra_specs = {'os:secure_boot': 'required'}
+        self.assertEqual(b'variables', self._give())
+        self._write(self.path, 'nvram')
+        self.instance.old_flavor = self.instance.flavor
+        self.assertEqual(b'content', self._give())
+
+    def test_nothing_to_give(self):
+        os.makedirs(self.path)
+        self.assertEqual(b'variables', self._give())
+
+    def test_source_keeps_them_for_a_revert(self):
+        self.state.export(self._move(self.part, shared=False))
+        self.state.revert()
+        self.assertEqual(b'variables', self._read(self.nvram_path))
+
+    @ddt.data(True, False, None)
+    def test_none_are_left(self, shared):
+        """No other host has them, whatever it shares."""
+        move = self._move(
+            self.part, shared=shared, shared_path=shared, storage='qcow2')
+        for end in (self.state.discard, self.state.release):
+            self._write(self.nvram_path)
+            end(move)
+            self.assertFalse(os.path.exists(self.nvram_path))
 
 
 class InPlaceTestCase(LocalStateTestCase):

@@ -67,8 +67,12 @@ class ServerTransferControllerTest(ServerTransferTestCase):
                           'user_id': uuids.new_user}}, answer)
         self.assertEqual(200, self.controller._transfer.wsgi_codes(self.req))
         self.mock_transfer.assert_called_once_with(
-            self.context, self.instance, uuids.new_project, user_id=None,
+            mock.ANY, self.instance, uuids.new_project, user_id=None,
             from_project_id=None, transfer_id=None)
+        # It has been targeted at the cell, where there is one.
+        admin = self.mock_get.call_args.args[1]
+        self.assertIs(admin, self.mock_transfer.call_args.args[0])
+        self.assertEqual(self.context.user_id, admin.user_id)
 
     def test_transfer_with_all_properties(self):
         self._transfer({'transfer': {
@@ -78,7 +82,7 @@ class ServerTransferControllerTest(ServerTransferTestCase):
             'transfer_id': uuids.transfer}})
 
         self.mock_transfer.assert_called_once_with(
-            self.context, self.instance, uuids.new_project,
+            mock.ANY, self.instance, uuids.new_project,
             user_id=uuids.new_user, from_project_id=uuids.old_project,
             transfer_id=uuids.transfer)
 
@@ -89,7 +93,8 @@ class ServerTransferControllerTest(ServerTransferTestCase):
         self._transfer()
 
         self.mock_get.assert_called_once_with(
-            self.controller.compute_api, mock.ANY, uuids.server)
+            self.controller.compute_api, mock.ANY, uuids.server,
+            expected_attrs=['flavor'])
         self.assertTrue(self.mock_get.call_args.args[1].is_admin)
 
     def test_target_of_the_policy_is_the_owner_of_the_server(self):
@@ -112,7 +117,7 @@ class ServerTransferControllerTest(ServerTransferTestCase):
         self.mock_can.side_effect = exception.PolicyNotAuthorized(
             action=policies.BASE_POLICY_NAME)
 
-        def find(compute_api, context, server_id):
+        def find(compute_api, context, server_id, **kwargs):
             if context.is_admin:
                 return self.instance
             raise webob.exc.HTTPNotFound()
@@ -179,7 +184,7 @@ class ServerTransferSchemaTest(ServerTransferTestCase):
                                      'from_project_id': project_id}})
 
         self.mock_transfer.assert_called_once_with(
-            self.context, self.instance, project_id, user_id=None,
+            mock.ANY, self.instance, project_id, user_id=None,
             from_project_id=project_id, transfer_id=None)
 
     @ddt.data('', '0' * 256, 'a/b', 'a b', 'a_b', 'a.b', '..', 'p\n', '\np',
@@ -198,7 +203,7 @@ class ServerTransferSchemaTest(ServerTransferTestCase):
         self._transfer({'transfer': {'project_id': 'p', 'user_id': user_id}})
 
         self.mock_transfer.assert_called_once_with(
-            self.context, self.instance, 'p', user_id=user_id,
+            mock.ANY, self.instance, 'p', user_id=user_id,
             from_project_id=None, transfer_id=None)
 
     @ddt.data('', '0' * 256, 'a/b', '/', 'a b', 'a\tb', 'u\n', '\nu',

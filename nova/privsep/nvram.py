@@ -1,0 +1,60 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Helpers for the files in which libvirt keeps the UEFI variables of guests.
+
+They belong to whom QEMU runs as, and so may their directory.
+"""
+
+import os
+
+import nova.privsep
+
+
+@nova.privsep.sys_admin_pctxt.entrypoint
+def read(path: str, offset: int, count: int) -> bytes:
+    """Read some bytes of a file.
+
+    :raises FileNotFoundError: if there is no such file
+    """
+    with open(path, 'rb') as f:
+        f.seek(offset)
+        return f.read(count)
+
+
+@nova.privsep.sys_admin_pctxt.entrypoint
+def write(path: str, offset: int, content: bytes) -> None:
+    """Write to a file that only its owner may read, and make it at offset 0.
+
+    :raises FileNotFoundError: if there is no such directory
+    """
+    flags = os.O_WRONLY if offset else os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+    with os.fdopen(os.open(path, flags, 0o600), 'wb') as f:
+        f.seek(offset)
+        f.write(content)
+
+
+@nova.privsep.sys_admin_pctxt.entrypoint
+def rename(path: str, new_path: str) -> None:
+    """Give a file the place of another one, once its bytes are on the disk."""
+    with open(path, 'rb') as f:
+        os.fsync(f.fileno())
+    os.rename(path, new_path)
+
+
+@nova.privsep.sys_admin_pctxt.entrypoint
+def remove(path: str) -> None:
+    """Remove a file.
+
+    :raises FileNotFoundError: if there is no such file
+    """
+    os.unlink(path)
