@@ -180,6 +180,7 @@ def _find_way_at_source(move, source, target):
         return Way.BACK
     if (target.vm_state == vm_states.RESIZED and
             move.target.migration and
+            move.target.migration.uuid == migration.uuid and
             move.target.migration.status == 'finished'):
         return Way.FORWARD
     return Way.BACK
@@ -678,9 +679,11 @@ class Recovery:
                         self._image_api.delete(self._context, image['id'])
         except Exception as e:
             self._tell(move.instance_uuid, _(
-                'delete the images, hidden ones too, whose property '
-                'instance_uuid is the UUID of the server, and whose name has '
-                '"-resize-temp": %s') % e)
+                'the temporary images of the move could not be deleted: '
+                '%(error)s. List them with "openstack image list --property '
+                'instance_uuid=%(uuid)s", and again with "--hidden", and '
+                'delete those with "-resize-temp" in their name') % {
+                    'error': str(e).rstrip('.'), 'uuid': move.instance_uuid})
 
     def _get_request_spec(self, move):
         return objects.RequestSpec.get_by_instance_uuid(

@@ -12,12 +12,19 @@
 
 """Helpers for the files in which libvirt keeps the UEFI variables of guests.
 
-They belong to whom QEMU runs as, and so may their directory.
+They belong to the user that QEMU runs as, and so does their directory. Who has
+broken out of a guest may have put a symbolic link in the place of a file, so
+none is followed.
 """
 
+import contextlib
 import os
 
 import nova.privsep
+
+
+def _open(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NOFOLLOW, 0o600)
 
 
 @nova.privsep.sys_admin_pctxt.entrypoint
@@ -25,8 +32,9 @@ def read(path: str, offset: int, count: int) -> bytes:
     """Read some bytes of a file.
 
     :raises FileNotFoundError: if there is no such file
+    :raises OSError: if it is a symbolic link
     """
-    with open(path, 'rb') as f:
+    with open(path, 'rb', opener=_open) as f:
         f.seek(offset)
         return f.read(count)
 
@@ -35,10 +43,21 @@ def read(path: str, offset: int, count: int) -> bytes:
 def write(path: str, offset: int, content: bytes) -> None:
     """Write to a file that only its owner may read, and make it at offset 0.
 
+    It gets the owner of its directory: libvirt may be configured not to change
+    the owner of files.
+
     :raises FileNotFoundError: if there is no such directory
+    :raises OSError: if it is a symbolic link
     """
-    flags = os.O_WRONLY if offset else os.O_WRONLY | os.O_CREAT | os.O_TRUNC
-    with os.fdopen(os.open(path, flags, 0o600), 'wb') as f:
+    flags = os.O_WRONLY
+    if offset == 0:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
+        flags |= os.O_CREAT | os.O_EXCL
+    with os.fdopen(_open(path, flags), 'wb') as f:
+        if offset == 0:
+            directory = os.stat(os.path.dirname(path))
+            os.fchown(f.fileno(), directory.st_uid, directory.st_gid)
         f.seek(offset)
         f.write(content)
 
@@ -46,7 +65,7 @@ def write(path: str, offset: int, content: bytes) -> None:
 @nova.privsep.sys_admin_pctxt.entrypoint
 def rename(path: str, new_path: str) -> None:
     """Give a file the place of another one, once its bytes are on the disk."""
-    with open(path, 'rb') as f:
+    with open(path, 'rb', opener=_open) as f:
         os.fsync(f.fileno())
     os.rename(path, new_path)
 

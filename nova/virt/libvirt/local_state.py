@@ -279,16 +279,20 @@ class LocalState:
         They are on the host itself, whatever the hosts share.
         """
         fileutils.ensure_tree(self._path)
-        self._find_variables().save(self._nvram_path)
-        if not move.in_place:
-            self._upload(part, self._nvram_path)
-            os.unlink(self._nvram_path)
-            return
-        part.size, part.sha512 = _measure(self._nvram_path)
-        if _is_rbd(move.storage):
-            self._image(_NVRAM).import_file(
-                self._instance, self._nvram_path, _NVRAM)
-            os.unlink(self._nvram_path)
+        # Whatever has its real name is given to a guest, on this host too if
+        # the move fails.
+        path = self._nvram_path + '.part'
+        with fileutils.remove_path_on_error(path):
+            self._find_variables().save(path)
+            if not move.in_place:
+                self._upload(part, path)
+            else:
+                part.size, part.sha512 = _measure(path)
+                if not _is_rbd(move.storage):
+                    os.rename(path, self._nvram_path)
+                    return
+                self._image(_NVRAM).import_file(self._instance, path, _NVRAM)
+        os.unlink(path)
 
     def _export(self, part):
         image = self._image(part.name)
@@ -437,7 +441,8 @@ class LocalState:
                 _remove_directory(self._path)
                 os.rename(self._kept_path, self._path)
             # Those of this host have not changed.
-            fileutils.delete_if_exists(self._nvram_path)
+            for path in (self._nvram_path, self._nvram_path + '.part'):
+                fileutils.delete_if_exists(path)
             return
         self._remove_rbd_variables()
         for name in self._names(move):

@@ -16,10 +16,12 @@ The file is named after the domain, so it has another name in another cell. It
 is made of a template when a guest is started without one, and kept otherwise.
 """
 
+import contextlib
 import os
 
 from lxml import etree
 from oslo_log import log as logging
+from oslo_utils import fileutils
 from oslo_utils import units
 
 from nova import exception
@@ -33,6 +35,9 @@ LOG = logging.getLogger(__name__)
 DIRECTORY = '/var/lib/libvirt/qemu/nvram'
 
 _SUFFIXES = ('_VARS.fd', '_VARS.qcow2')
+
+# What a file is called until it is complete.
+_PART = '.part'
 
 _CHUNK_SIZE = 4 * units.Mi
 
@@ -74,7 +79,8 @@ class Variables:
         if self.format != 'raw':
             original = path + '.' + self.format
             os.rename(path, original)
-            images.convert_image(original, path, self.format, 'raw')
+            with fileutils.remove_path_on_error(original):
+                images.convert_image(original, path, self.format, 'raw')
             os.unlink(original)
 
     def restore(self, path):
@@ -90,16 +96,21 @@ class Variables:
                 'the UEFI variables have %(size)d bytes, those of the '
                 'firmware of this host %(expected)d') % {
                     'size': size, 'expected': expected})
-        if self.format != 'raw':
-            converted = path + '.' + self.format
+        if self.format == 'raw':
+            self._install(path)
+            return
+        # The file has to stay raw, for whoever comes back to it after a crash.
+        converted = path + '.' + self.format
+        with fileutils.remove_path_on_error(converted):
             images.convert_image(path, converted, 'raw', self.format)
-            os.rename(converted, path)
-        part = self.path + '.part'
-        offset = 0
+            self._install(converted)
+        os.unlink(converted)
+
+    def _install(self, path):
+        part = self.path + _PART
         with open(path, 'rb') as f:
             while chunk := f.read(_CHUNK_SIZE):
-                nova.privsep.nvram.write(part, offset, chunk)
-                offset += len(chunk)
+                nova.privsep.nvram.write(part, f.tell() - len(chunk), chunk)
         nova.privsep.nvram.rename(part, self.path)
 
     def _template_size(self):
@@ -145,10 +156,9 @@ def remove(name):
     :param name: name of the domain that it had (str)
     """
     for path in _paths(name):
-        try:
-            nova.privsep.nvram.remove(path)
-        except FileNotFoundError:
-            continue
+        for it in (path, path + _PART):
+            with contextlib.suppress(FileNotFoundError):
+                nova.privsep.nvram.remove(it)
 
 
 def _paths(name):

@@ -14,6 +14,7 @@ import datetime
 from unittest import mock
 
 import ddt
+from keystoneauth1 import exceptions as keystone_exception
 from oslo_utils.fixture import uuidsentinel as uuids
 from oslo_utils import timeutils
 
@@ -23,6 +24,7 @@ from nova.conductor import cross_cell_records
 from nova.conductor import cross_cell_recovery
 from nova import context as nova_context
 from nova import exception
+from nova.image import glance
 from nova import objects
 from nova import test
 
@@ -46,7 +48,8 @@ def _make_move(mapped_cell, source, target, status='post-migrating',
             objects.CellMapping(uuid=uuid),
             nova_context.get_admin_context())
         for uuid in (uuids.source_cell, uuids.target_cell)]
-    sides[0].migration = objects.Migration(status=status)
+    sides[0].migration = objects.Migration(
+        uuid=uuids.migration, status=status)
     if source:
         task_state, hidden = source
         sides[0].instance = objects.Instance(
@@ -56,7 +59,8 @@ def _make_move(mapped_cell, source, target, status='post-migrating',
         if vm_state:
             sides[1].instance = objects.Instance(
                 vm_state=vm_state, task_state=task_state)
-        sides[1].migration = objects.Migration(status=status)
+        sides[1].migration = objects.Migration(
+            uuid=uuids.migration, status=status)
     return cross_cell_recovery.Move(
         uuids.server, mapped_cell, sides[0], sides[1] if target else None,
         is_newest)
@@ -98,6 +102,14 @@ class FindWayTestCase(test.NoDBTestCase):
         self.assertEqual(
             way, cross_cell_recovery.find_way(
                 _make_move(uuids.source_cell, source, target)))
+
+    def test_record_of_an_earlier_move(self):
+        """It says nothing of how far this move has come."""
+        move = _make_move(
+            uuids.source_cell, (task_states.RESIZE_PREP, False),
+            (vm_states.RESIZED, None, 'finished'))
+        move.target.migration.uuid = uuids.earlier
+        self.assertEqual(Way.BACK, cross_cell_recovery.find_way(move))
 
     @ddt.data(
         # It has ended, but for what was left for a host that was fenced.
@@ -187,6 +199,27 @@ class CheckHostsTestCase(test.NoDBTestCase):
     @ddt.data(Way.LEAVE, Way.BACK, Way.REVERT, Way.REMOVE)
     def test_fenced_host(self, way):
         self.assertNotIn('dest', self._check(way, forced_down=True))
+
+
+class DeleteImagesTestCase(test.NoDBTestCase):
+
+    def test_image_service_refuses(self):
+        """The operator is told why, and what to do instead."""
+        recovery = mock.create_autospec(
+            cross_cell_recovery.Recovery, instance=True)
+        recovery._context = nova_context.get_admin_context()
+        recovery._image_api = mock.create_autospec(glance.API, instance=True)
+        recovery._image_api.get_all.side_effect = (
+            keystone_exception.EmptyCatalog('The service catalog is empty.'))
+        recovery._tell = mock.Mock()
+        cross_cell_recovery.Recovery._delete_images(
+            recovery, _make_move(uuids.source_cell, None, None))
+        recovery._tell.assert_called_once_with(
+            uuids.server, 'the temporary images of the move could not be '
+            'deleted: The service catalog is empty. List them with "openstack '
+            f'image list --property instance_uuid={uuids.server}", and again '
+            'with "--hidden", and delete those with "-resize-temp" in their '
+            'name')
 
 
 class MoveFinderTestCase(test.TestCase):

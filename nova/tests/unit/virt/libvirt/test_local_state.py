@@ -480,6 +480,29 @@ class UEFIVariablesTestCase(LocalStateTestCase):
         self.assertEqual([], os.listdir(self.path))
         self.image_api.update.assert_not_called()
 
+    @ddt.data(False, True)
+    def test_source_dies_while_it_saves_them(self, shared):
+        """Its guest does not get what has been saved by then."""
+        move = self._move(
+            self.part, shared=shared, shared_path=shared, storage='qcow2')
+        with mock.patch('nova.privsep.nvram.read', autospec=True,
+                        side_effect=[b'vari', SystemExit]):
+            self.assertRaises(SystemExit, self.state.export, move)
+        self.assertEqual(b'variables', self._give())
+        self.state.export(move)
+        if shared:
+            self._write(self.path, 'nvram.part')
+            self.state.give_back(move)
+        self.assertEqual([], os.listdir(self.path))
+
+    def test_upload_fails(self):
+        self.image_api.update.side_effect = exception.ImageNotAuthorized(
+            image_id=uuids.image)
+        self.assertRaises(
+            exception.ImageNotAuthorized, self.state.export,
+            self._move(self.part, shared=False, storage='qcow2'))
+        self.assertEqual([], os.listdir(self.path))
+
     def test_directory_with_other_bytes(self):
         move = self._move(
             self.part, shared=True, shared_path=True, storage='qcow2')

@@ -91,6 +91,26 @@ class NVRAMTestCase(test.NoDBTestCase):
             os.path.join(self.root, 'b')).st_mode))
         self.assertNotIn('b.part', os.listdir(self.root))
 
+    def test_no_symbolic_link_is_followed(self):
+        """The directory belongs to the user that QEMU runs as."""
+        secret = self._write('secret', b'of the host')
+        for name in ('a', 'b.part'):
+            os.symlink(secret, os.path.join(self.root, name))
+        copy = os.path.join(self.root, 'copy')
+        self.assertRaises(OSError, self._find_file('a').save, copy)
+        self.assertEqual(b'', self._read('copy'))
+        self._find_file('b').restore(self._write('copy', b'variables'))
+        self.assertEqual(b'of the host', self._read('secret'))
+        self.assertFalse(os.path.islink(os.path.join(self.root, 'b')))
+        self.assertEqual(b'variables', self._read('b'))
+
+    @mock.patch('os.fchown', autospec=True)
+    def test_owner(self, fchown):
+        self._find_file('b').restore(self._write('copy', b'variables'))
+        directory = os.stat(self.root)
+        fchown.assert_called_once_with(
+            mock.ANY, directory.st_uid, directory.st_gid)
+
     def test_restore_to_other_firmware(self):
         copy = self._write('copy', b'variables')
         self._write('template', b'of another size')
@@ -118,9 +138,13 @@ class NVRAMTestCase(test.NoDBTestCase):
             self.assertEqual(b'raw variables', self._read('copy'))
             self._find_file('b', "format='qcow2'").restore(copy)
         self.assertEqual(b'qcow2 variables', self._read('b'))
+        # It can be done again.
+        self.assertEqual(b'raw variables', self._read('copy'))
+        self.assertEqual({'a', 'b', 'copy'}, set(os.listdir(self.root)))
 
     def test_remove(self):
         for name in ('instance-1_VARS.fd', 'instance-1_VARS.qcow2',
+                     'instance-1_VARS.fd.part', 'instance-1_VARS.qcow2.part',
                      'instance-10_VARS.fd'):
             self._write(name, b'variables')
         for _ in range(2):
