@@ -16,7 +16,7 @@ from lab.needs import Lacking
 from lab.needs import Need
 
 Service = Literal[
-    'glance', 'libvirtd', 'mariadb', 'nova-compute', 'nova-conductor',
+    'glance', 'libvirtd', 'nova-compute', 'nova-conductor',
     'nova-super-conductor', 'rabbitmq']
 
 
@@ -80,7 +80,7 @@ class Faults(ABC):
         """Kill a service; start it again at exit, and wait until it works.
 
         :param service: 'nova-compute' or 'libvirtd' of a host, or one of no
-            host: 'glance', 'mariadb', 'nova-conductor' (all that there are),
+            host: 'glance', 'nova-conductor' (all that there are),
             'nova-super-conductor' (the one that knows all cells) or
             'rabbitmq'. All but 'libvirtd' and 'glance' need Need.SERVICES.
         :param gently: whether it is asked to end, as for its upgrade

@@ -244,8 +244,7 @@ def shell(args: argparse.Namespace) -> int:
     return subprocess.call(
         [*namespaces.enter_from_outside(lab.where, args.host),
          *(args.argument or ['bash'])],
-        env={**os.environ, **lab.on_the_path(),
-             'VIRSH_DEFAULT_CONNECT_URI': 'qemu:///system'})
+        env={**os.environ, 'VIRSH_DEFAULT_CONNECT_URI': 'qemu:///system'})
 
 
 def play(args: argparse.Namespace, what: abc.Iterable[str]) -> int:

@@ -27,7 +27,6 @@ from lab.real.lab import Lab
 from lab.real import namespaces
 from lab.real.services import glance
 from lab.real.services import libvirtd as hypervisors
-from lab.real.services import mariadb
 from lab.real.services import nova
 from lab.real.services import rabbitmq
 from lab.real import supervisor
@@ -294,8 +293,6 @@ class RealFaults(faults.Faults):
             return nova.conductors(self._lab)
         if service == 'nova-super-conductor':
             return nova.conductors(self._lab)[:1]
-        if service == 'mariadb':
-            return mariadb.programs(self._lab)
         if service == 'rabbitmq':
             return rabbitmq.programs(self._lab)
         if service == 'glance':
@@ -316,10 +313,6 @@ class RealFaults(faults.Faults):
         try:
             yield
         finally:
-            if service == 'mariadb':
-                # Without it nobody can say what compute services reported.
-                self._lab.supervisor.start(*found)
-                found = []
             nova.start_anew(self._lab, topology.CELLS, *found)
             # A compute service that has lost libvirt disables itself.
             expect.wait_for(

@@ -184,19 +184,14 @@ class Lab:
         """The connection of the operator, once the catalog is complete."""
         return self.connect()
 
-    def on_the_path(self) -> dict[str, str]:
-        """Variables for the programs of the lab, nova-manage among them."""
-        return {
-            'PATH': f'{pathlib.Path(sys.executable).parent}:/usr/sbin:'
-                    '/usr/bin:/sbin:/bin',
-            'PYTHONPATH': self.settings.nova or ''}
-
     def environment(self) -> dict[str, str]:
         """The environment of every process."""
         temporary = self.where.lab / 'tmp'
         return {
-            **self.on_the_path(),
+            'PATH': f'{pathlib.Path(sys.executable).parent}:/usr/sbin:'
+                    '/usr/bin:/sbin:/bin',
             'TMPDIR': str(temporary), 'HOME': str(temporary),
+            'PYTHONPATH': self.settings.nova or '',
             'LC_ALL': 'C.UTF-8'}
 
     def call(self, *command: str, **environment: str) -> str:

@@ -324,16 +324,16 @@ class Scene:
             else:
                 expect.equal('the audit', said, '')
 
-    def check_recovers(self, server: servers.Server, *words: str) -> None:
+    def check_recovers(self, server: servers.Server, way: str) -> None:
         """Check that an operator can end the moves across cells.
 
         :param server: the server whose move is not at its end
-        :param words: what is said of that
+        :param way: how it is brought to its end, as that is said
         """
         with self.teller.step(
                 'what an operator types says what it would do', True):
             said = self.cloud.recover_moves(dry_run=True)
-            expect.mentions(said, server.id, *words)
+            expect.mentions(said, server.id, way)
         with self.teller.step('it does that, and nothing is left to do', True):
             self.cloud.recover_moves()
             expect.equal('what is left', self.cloud.recover_moves(), '')

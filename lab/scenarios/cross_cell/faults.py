@@ -25,6 +25,15 @@ Step = Literal[
     'its guest is made', 'its move is confirmed',
     'its move is reverted']
 
+#: How a move is brought to its end whose conductor has died at that step, as
+#: the command says it.
+_WAYS: dict[Step, str] = {
+    'its destination is checked': 'roll it back',
+    'its disk is uploaded': 'roll it back',
+    'its guest is made': 'complete the move',
+    'its move is confirmed': 'confirm it',
+    'its move is reverted': 'revert it'}
+
 #: Where the server is in the end, and whether Nova sees to that by itself or
 #: an operator types a command for it.
 End = Literal[
@@ -110,7 +119,7 @@ def _end(scene: Scene, server: Server, step: Step, end: End) -> None:
     """See the server come to an end, and that nothing is left to do."""
     source, destination = _hosts(scene)
     if end.endswith('by the command'):
-        scene.check_recovers(server)
+        scene.check_recovers(server, _WAYS[step])
     with scene.teller.step('its move ends'):
         if step == 'its move is reverted':
             server.return_home()
