@@ -578,11 +578,9 @@ class Recovery:
                          if side.migration} | {move.instance_uuid}:
             placement.delete_allocation_for_instance(
                 self._context, consumer, force=True)
-        for attachment in self._volume_api.attachment_get_all(
-                self._context, instance_id=move.instance_uuid):
-            self._volume_api.attachment_delete(
-                self._context, attachment['id'])
         for side in move.sides:
+            cross_cell_rollback.delete_attachments(
+                side.context, self._volume_api, move.instance_uuid)
             if side.instance:
                 self._release_ports(move, side.instance)
         if source.instance:

@@ -339,7 +339,11 @@ class KilledConductorTestCase(test_cross_cell_rollback.CrossCellTestCase):
 
         source.start()
         self.admin_api.put_service_force_down(service['id'], False)
-        code, output = self.recover(older_than=0)
+        # A cloud may have no volume service.
+        with mock.patch(
+                'nova.volume.cinder.API.attachment_get_all', autospec=False,
+                side_effect=exception.CinderConnectionFailed(reason='none')):
+            code, output = self.recover(older_than=0)
         self.assertEqual(0, code, output)
         self.assert_gone(server, migration)
 
