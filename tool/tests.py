@@ -35,7 +35,7 @@ def _pytest(layout, everything):
         if not name.startswith(('OS_', 'NOVA_', 'GIT_', 'PYTHON', 'PYTEST'))
     }
     env['PYTHONPATH'] = os.pathsep.join(
-        map(str, (layout.root, layout.tree, stestr.SELDOM)))
+        map(str, (layout.root, layout.tree, stestr.STARTUP)))
     with tempfile.TemporaryDirectory() as scratch:
         report = pathlib.Path(scratch) / 'report.xml'
         done = subprocess.run(

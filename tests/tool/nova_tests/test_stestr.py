@@ -170,19 +170,63 @@ def test_the_users_own_settings_do_not_reach_the_tests(monkeypatch, tmp_path):
     env = stestr.environment(tmp_path)
     assert 'OS_CLOUD' not in env
     assert env['PYTHONPATH'].split(os.pathsep) == [
-        str(tmp_path), str(stestr.SELDOM)]
+        str(tmp_path), str(stestr.STARTUP)]
     assert env['OS_NOVA_DISABLE_EVENTLET_PATCHING'] == 'False'
 
 
+def _say(tmp_path, program, *options):
+    """What a program prints in the environment of Nova's tests.
+
+    :param options: of Python
+    """
+    return subprocess.run(
+        [sys.executable, *options, '-c', program],
+        env=stestr.environment(tmp_path), check=True, text=True,
+        capture_output=True).stdout.strip()
+
+
 def test_garbage_is_collected_less_often(tmp_path):
-    usual, seldom = (
-        int(subprocess.run(
-            [sys.executable, *options, '-c',
-             'import gc; print(gc.get_threshold()[0])'],
-            env=stestr.environment(tmp_path), check=True, text=True,
-            capture_output=True).stdout)
-        for options in (['-I'], []))
-    assert seldom > usual
+    program = 'import gc; print(gc.get_threshold()[0])'
+    assert int(_say(tmp_path, program)) > int(_say(tmp_path, program, '-I'))
+
+
+def test_yaml_is_read_by_libyaml(tmp_path):
+    program = """if True:
+        import yaml
+        print(yaml.safe_load('{a: [1, yes, null]}'))
+        try:
+            yaml.safe_load('!!python/name:os.system')
+        except yaml.YAMLError:
+            print('refused, by', yaml.SafeLoader.__name__)
+        """
+    usual = _say(tmp_path, program, '-I')
+    assert usual == "{'a': [1, True, None]}\nrefused, by SafeLoader"
+    assert _say(tmp_path, program) == usual.replace(
+        'SafeLoader', 'CSafeLoader')
+
+
+def test_databases_share_the_statements_that_are_compiled(tmp_path):
+    program = """if True:
+        import sqlalchemy
+        from sqlalchemy.dialects.sqlite import base
+        compiled = []
+        class Compiler(base.SQLiteCompiler):
+            def visit_select(self, *args, **kwargs):
+                compiled.append(1)
+                return super().visit_select(*args, **kwargs)
+        base.SQLiteDialect.statement_compiler = Compiler
+        table = sqlalchemy.table('t', sqlalchemy.column('a'))
+        for number in range(3):
+            engine = sqlalchemy.create_engine('sqlite://')
+            with engine.connect() as connection:
+                connection.exec_driver_sql('CREATE TABLE t (a)')
+                connection.execute(table.insert().values(a=number))
+                print(connection.execute(
+                    table.select().where(table.c.a == number)).scalar())
+        print(len(compiled), 'compiled')
+        """
+    assert _say(tmp_path, program, '-I') == '0\n1\n2\n3 compiled'
+    assert _say(tmp_path, program) == '0\n1\n2\n1 compiled'
 
 
 CLEAN_MODULE = 'nova.tests.unit.virt.test_clean'
