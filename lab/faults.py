@@ -123,6 +123,13 @@ class Faults(ABC):
         At exit it comes back, and its guests stay off.
         """
 
+    @abstractmethod
+    def cell_database_down(self, host: str) -> AbstractContextManager[None]:
+        """Make the database of a host's cell unreachable for commands.
+
+        Services that run may keep their connections.
+        """
+
     def copy_held(self, host: str) -> AbstractContextManager[HeldCopy]:
         """Hold the copying of files from another host to this one.
 

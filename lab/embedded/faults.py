@@ -101,6 +101,11 @@ class EmbeddedFaults(faults.Faults):
     ) -> contextlib.AbstractContextManager[None]:
         return self._services.configured(section, option, value)
 
+    def cell_database_down(
+        self, host: str
+    ) -> contextlib.AbstractContextManager[None]:
+        return self._services.cell_database_down(host)
+
     @contextlib.contextmanager
     def host_down(self, host: str) -> abc.Iterator[None]:
         compute = self._connect().compute

@@ -14,6 +14,7 @@ from unittest import mock
 import fixtures
 from nova.cmd import manage
 from nova import context as nova_context
+from nova.db.main import api as db
 from nova import exception
 from nova import objects
 from nova.tests import fixtures as nova_fixtures
@@ -23,10 +24,12 @@ from nova.virt.libvirt import imagecache
 from nova.virt.libvirt import utils as libvirt_utils
 # Not what the fixtures of Nova put in its place.
 from nova.virt.libvirt.utils import fetch_image
+from oslo_db import exception as db_exc
 from oslo_messaging import opts
 from oslo_serialization import jsonutils
 from oslo_utils import imageutils
 from oslo_utils import uuidutils
+import sqlalchemy
 
 from lab import accounts
 from lab.embedded import devices
@@ -222,6 +225,24 @@ class Services(base.ServersTestBase):
                 stack.enter_context(
                     mock.patch.object(self.glance, name, fail))
             yield
+
+    @contextlib.contextmanager
+    def cell_database_down(self, host: str) -> abc.Iterator[None]:
+        """Keep everything from the database of a host's cell."""
+
+        def fail(*args, **kwargs):
+            raise db_exc.DBConnectionError()
+
+        with nova_context.target_cell(
+            nova_context.get_admin_context(),
+            self.cell_mappings[self.HOSTS[host]],
+        ) as context:
+            engine = db.get_engine(context=context)
+        sqlalchemy.event.listen(engine, 'before_cursor_execute', fail)
+        try:
+            yield
+        finally:
+            sqlalchemy.event.remove(engine, 'before_cursor_execute', fail)
 
     def audit_placement(self, delete: bool) -> str:
         """Look for orphaned allocations. Returns what the audit says.

@@ -410,6 +410,11 @@ class RealFaults(faults.Faults):
             services.update_service_forced_down(service, forced=True)
             yield
 
+    def cell_database_down(
+        self, host: str
+    ) -> contextlib.AbstractContextManager[None]:
+        return nova.cell_database_down(self._lab, topology.compute(host).cell)
+
     def _force_up(self, service: Any) -> None:
         """No longer force a compute service down.
 

@@ -35,6 +35,20 @@ def audit_during_move(scene: Scene) -> None:
 
 
 @scenario(capability=12)
+def audit_without_a_cell(scene: Scene) -> None:
+    """While the database of a cell is down, an audit deletes nothing"""
+    host, _ = scene.hosts()
+    server = scene.booted(host)
+    with scene.lasting(
+            'the database of its cell is down',
+            scene.cloud.faults.cell_database_down(host),
+            'the database is up again'):
+        scene.check_audit_gives_up()
+        server.check_uses(host)
+    scene.check_audit()
+
+
+@scenario(capability=12)
 def evacuate(scene: Scene) -> None:
     """A server leaves a dead host, and an audit finds what it left behind"""
     source, destination = scene.hosts()

@@ -324,6 +324,13 @@ class Scene:
             else:
                 expect.equal('the audit', said, '')
 
+    @steps.check('an audit of Placement that is to delete says why it cannot')
+    def check_audit_gives_up(self) -> None:
+        """Check that an audit tells that it cannot ask every cell."""
+        said = self.cloud.audit_placement(delete=True).splitlines()
+        expect.equal('the number of lines that it says', len(said), 1)
+        expect.mentions(said[0], 'does not answer')
+
     def check_recovers(self, server: servers.Server, way: str) -> None:
         """Check that an operator can end the moves across cells.
 

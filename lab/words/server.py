@@ -42,6 +42,11 @@ DATA = 'data'
 UEFI = {'hw_firmware_type': 'uefi'}
 """What an image has whose guests boot by UEFI."""
 
+_ABANDONED = 360.0
+"""Seconds in which a move across cells comes to an end that a service has
+died of: a call to a host times out, and a conductor sees that nobody works on
+the move any more, and ends it."""
+
 Copied = Literal['files', 'disks', 'memory']
 """What is being copied when a live migration is held."""
 
@@ -427,6 +432,21 @@ class Server(client.Client):
     def become_active(self) -> None:
         """Wait until it is active: that ends what was asked for."""
         self._come_to('ACTIVE')
+
+    def come_to_rest(self) -> str:
+        """Wait until its move is over, whatever came of it.
+
+        :returns: the status it has then: it can be confirmed, or is as before
+        """
+        def look() -> tuple[str, str | None]:
+            seen = self.look()
+            return seen.status, seen.task_state
+
+        self.status, _ = expect.wait_for(
+            'the end of its move', look,
+            {('VERIFY_RESIZE', None), ('ACTIVE', None)}.__contains__,
+            timeout=_ABANDONED)
+        return self.status
 
     def return_home(self) -> None:
         """Wait until it has gone back. It is as it was there."""

@@ -56,7 +56,8 @@ def test_groups_are_modules_and_packages():
     (['unrescue'], UNRESCUE),
     (['refuse-*n'], {'refuse-destination'}),
     (['12', 'refuse-source'], {
-        'audit-during-move', 'evacuate', 'refuse-source'}),
+        'audit-during-move', 'audit-without-a-cell', 'evacuate',
+        'refuse-source'}),
     # A name that is also that of its group.
     (['resize'], {name for name, each in KNOWN.items()
                   if each.capability == 6}),

@@ -3,6 +3,7 @@
 """Nova: its APIs, the scheduler, the conductors and the compute services."""
 
 from collections import abc
+import contextlib
 import dataclasses
 import functools
 import json
@@ -309,10 +310,11 @@ def audit_placement(lab: Lab, delete: bool) -> str:
     :returns: what the audit prints
     :raises lab.real.lab.Failed: if it fails
     """
-    # 3: there are orphaned allocations; 4: they have been deleted.
+    # 1: a cell does not answer; 3: there are orphaned allocations; 4: they
+    # have been deleted.
     return _report(
         lab, 'placement', 'audit', '--verbose',
-        *(['--delete'] if delete else []), good=(0, 3, 4))
+        *(['--delete'] if delete else []), good=(0, 1, 3, 4))
 
 
 def recover_moves(lab: Lab, dry_run: bool) -> str:
@@ -326,6 +328,29 @@ def recover_moves(lab: Lab, dry_run: bool) -> str:
     return _report(
         lab, 'cell_v2', 'recover_cross_cell_moves', '--older-than', '0',
         *(['--dry-run'] if dry_run else []), good=(0, 1) if dry_run else (0,))
+
+
+@contextlib.contextmanager
+def cell_database_down(lab: Lab, cell: str) -> abc.Iterator[None]:
+    """Make the API's records lead to no database of a cell.
+
+    Services that run have read them already.
+    """
+    address = topology.CONTROLLER.address
+    # Nobody listens on port 1.
+    right, wrong = f'@{address}/', f'@{address}:1/'
+
+    def change(old: str, new: str) -> None:
+        mariadb.query(
+            lab, 'nova_api', 'UPDATE cell_mappings SET database_connection = '
+            f"REPLACE(database_connection, '{old}', '{new}') "
+            f"WHERE name = '{cell}'")
+
+    change(right, wrong)
+    try:
+        yield
+    finally:
+        change(wrong, right)
 
 
 def _last_reports(lab: Lab, cell: str) -> dict[str, str]:

@@ -35,10 +35,12 @@ _WAYS: dict[Step, str] = {
     'its move is reverted': 'revert it'}
 
 #: Where the server is in the end, and whether Nova sees to that by itself or
-#: an operator types a command for it.
+#: an operator types a command for it. Where a host may have done what it was
+#: asked to, though nobody got its answer, either end is right.
 End = Literal[
     'source', 'source, by the command',
-    'destination', 'destination, by the command']
+    'destination', 'destination, by the command',
+    'source or destination']
 
 #: The part of a move that has died: a service, of the source or of the
 #: destination if hosts have it.
@@ -115,14 +117,24 @@ def _held(scene: Scene, server: Server, step: Step) -> abc.Iterator[None]:
         yield
 
 
-def _end(scene: Scene, server: Server, step: Step, end: End) -> None:
-    """See the server come to an end, and that nothing is left to do."""
+def _end(scene: Scene, server: Server, step: Step, end: End) -> str:
+    """See the server come to an end, and that nothing is left to do.
+
+    :returns: the host that has it
+    """
     source, destination = _hosts(scene)
     if end.endswith('by the command'):
         scene.check_recovers(server, _WAYS[step])
     with scene.teller.step('its move ends'):
-        if step == 'its move is reverted':
+        if end == 'source or destination':
+            arrived = server.come_to_rest() == 'VERIFY_RESIZE'
+            end = 'destination' if arrived else 'source'
+        elif step == 'its move is reverted':
             server.return_home()
+        elif step == 'its move is confirmed' and end == 'destination':
+            # One that has failed leaves the server as it was before it.
+            if server.come_to_rest() == 'VERIFY_RESIZE':
+                server.confirm()
         elif end.startswith('source') or step == 'its move is confirmed':
             server.become_active()
             expect.wait_for(
@@ -134,12 +146,14 @@ def _end(scene: Scene, server: Server, step: Step, end: End) -> None:
     if end.startswith('destination') and step != 'its move is confirmed':
         server.check_moved(destination)
         server.confirm()
-    server.check_lives_on(source if end.startswith('source') else destination)
+    host = source if end.startswith('source') else destination
+    server.check_lives_on(host)
     scene.check_audit()
     if step == 'its destination is checked':
         server.check_guest_runs_on()
     else:
         server.check_boots()
+    return host
 
 
 def _killed(
@@ -160,8 +174,7 @@ def _killed(
                 dead.enter_context(scene.lasting(
                     f'kill {what}', scene.cloud.faults.killed(service, host),
                     f'start {what} again'))
-        _end(scene, server, step, end)
-        if end.startswith('source'):
+        if _end(scene, server, step, end) == source:
             server.migrate(destination)
             server.check_moved(destination)
             server.confirm()
@@ -222,6 +235,36 @@ FAULTS = (
         "The destination's nova-compute dies as the move is reverted",
         'nova-compute of the destination', 'its move is reverted',
         ('nova-compute', 'destination'), 'source'),
+    _killed(
+        'source-killed-confirming',
+        "The source's nova-compute dies as the move is confirmed",
+        'nova-compute of the source', 'its move is confirmed',
+        ('nova-compute', 'source'), 'destination'),
+    _killed(
+        'destination-killed-finishing',
+        "The destination's nova-compute dies as the guest is made",
+        'nova-compute of the destination', 'its guest is made',
+        ('nova-compute', 'destination'), 'source or destination'),
+    _killed(
+        'source-libvirt-killed-uploading',
+        "The source's libvirt dies as the disk is uploaded",
+        'libvirt of the source', 'its disk is uploaded',
+        ('libvirtd', 'source'), 'source or destination'),
+    _killed(
+        'destination-libvirt-killed-finishing',
+        "The destination's libvirt dies as the guest is made",
+        'libvirt of the destination', 'its guest is made',
+        ('libvirtd', 'destination'), 'source or destination'),
+    _killed(
+        'glance-killed-uploading',
+        'The image service dies as the disk is uploaded',
+        'the image service', 'its disk is uploaded', ('glance', ''),
+        'source or destination'),
+    _killed(
+        'message-queues-killed-uploading',
+        'The message queues die as the disk is uploaded',
+        'every message queue', 'its disk is uploaded', ('rabbitmq', ''),
+        'source or destination'),
 )
 
 SCENARIOS = tuple(fault.scenario for fault in FAULTS)
