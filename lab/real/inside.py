@@ -17,6 +17,7 @@ from openstack import exceptions
 
 from lab.guest import image as guest_image
 from lab.real.bench import claim
+from lab.real.bench import cross_cell
 from lab.real.bench import rescue
 from lab.real.bench import transfer
 from lab.real import bringup
@@ -43,7 +44,8 @@ def _scenarios(lab: Lab, arguments: abc.Sequence[str]) -> int:
 
 
 _BENCHES = {
-    'rescue': rescue.run, 'transfer': transfer.run, 'claim': claim.run}
+    'rescue': rescue.run, 'transfer': transfer.run, 'claim': claim.run,
+    'cross-cell': cross_cell.run}
 
 
 def _bench(lab: Lab, arguments: abc.Sequence[str]) -> int:

@@ -17,7 +17,7 @@ def _configuration(lab: Lab, api: str) -> pathlib.Path:
 
 def configure(
     lab: Lab, api: str, module: str, workers: int = 2,
-    threads: int = 4, arguments: str = '',
+    threads: int = 4, arguments: str = '', log_requests: bool = False,
 ) -> None:
     """Write the configuration of the server of an API.
 
@@ -29,6 +29,7 @@ def configure(
     :param workers: number of processes
     :param threads: number of requests that each process answers at a time
     :param arguments: the application's command line
+    :param log_requests: whether to log each request, in uWSGI's own form
     """
     options = {
         'http-socket':
@@ -40,7 +41,9 @@ def configure(
         'http-chunked-input': 'true',
         # Nova uploads images in chunks of 1 MiB, more than the default.
         'chunked-input-limit': 2 << 20, 'add-header': 'Connection: close',
-        'disable-logging': 'true', 'start-time': '%t'}
+        'start-time': '%t'}
+    if not log_requests:
+        options['disable-logging'] = 'true'
     lines = ['[uwsgi]', f'http-socket = {lab.where.run / api}']
     lines.extend(f'{name} = {value}' for name, value in options.items())
     if arguments:

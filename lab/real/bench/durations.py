@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 
-"""The results of the benches of transfers: statistics, a table, JSON."""
+"""The results of benches that measure durations: statistics, a table, JSON."""
 
 from collections import abc
 import json
@@ -34,7 +34,19 @@ CLAIM = {
 }
 """What the bench of claims measures, by the name it has in the JSON."""
 
-_TITLES = TRANSFER | CLAIM
+CROSS_CELL = {
+    'cell': 'within its cell',
+    'cross': 'to another cell',
+}
+"""Where the bench of moves across cells moves a server, by the name in JSON.
+
+It measures two things of each.
+"""
+
+_TITLES = TRANSFER | CLAIM | {
+    f'{case}_{what}': f'{title} of a move {where}'
+    for what, title in (('outage', 'outage'), ('wall', 'wall time'))
+    for case, where in CROSS_CELL.items()}
 
 _RATIOS = {
     'transfer, to the bare writes': ('one', 'writes'),
@@ -42,6 +54,10 @@ _RATIOS = {
     'transfer among many servers, to among few': ('crowd', 'one'),
     'transfer, to that of a volume by Cinder': ('one', 'volume'),
     'boot, to claim': ('boot', 'claim'),
+    'outage of a move to another cell, to within its cell': (
+        'cross_outage', 'cell_outage'),
+    'wall time of a move to another cell, to within its cell': (
+        'cross_wall', 'cell_wall'),
 }
 """Which cases are compared, by the words for it."""
 
@@ -96,25 +112,32 @@ def table(
     return shown
 
 
-def words(samples: abc.Mapping[str, abc.Sequence[float]]) -> list[str]:
-    """What the table does not show, in words."""
-    return [f'Median of {what}: {ratio:.2f}'
+def words(
+    samples: abc.Mapping[str, abc.Sequence[float]], aim: float | None = None
+) -> list[str]:
+    """What the table does not show, in words.
+
+    :param aim: what no ratio is to exceed, if there is such an aim
+    """
+    aimed = '' if aim is None else f' (aim: at most {aim:.2f})'
+    return [f'Median of {what}: {ratio:.2f}{aimed}'
             for what, ratio in ratios(samples).items()]
 
 
 def report(
     written: pathlib.Path, samples: abc.Mapping[str, abc.Sequence[float]],
-    facts: abc.Mapping[str, Any],
+    facts: abc.Mapping[str, Any], aim: float | None = None,
 ) -> None:
     """Print the results, and write them to a file.
 
     :param written: the file
     :param facts: what else it is to hold
+    :param aim: what no ratio is to exceed, if there is such an aim
     """
     written.parent.mkdir(exist_ok=True)
     written.write_text(
         json.dumps({**facts, **document(samples)}, indent=1) + '\n')
     console.console.print(table(samples))
-    for line in words(samples):
+    for line in words(samples, aim):
         console.console.print(line)
     console.console.print(f'Written: {written}')

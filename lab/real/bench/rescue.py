@@ -16,13 +16,13 @@ import json
 import os
 import shutil
 import subprocess
-import tempfile
 import time
 from typing import Any
 
 import libvirt
 from lxml import etree
 
+from lab.real.bench import disks
 from lab.real.bench import figures
 from lab.real.bench import setting
 from lab.real.bench import ticks
@@ -38,20 +38,8 @@ from lab.words import server as servers
 from lab.words import steps
 from tool import console
 
-_SETTLED = 30
-"""Ticks that a guest must show before and after what is measured."""
-
-_EPHEMERAL = 1
-"""GiB of the ephemeral disk of the server that has one."""
-
-_EPHEMERAL_DISK = 'disk.eph0'
-"""The name of its file in Nova."""
-
-_FLAVOR = 'bench-ephemeral'
-"""The name of its flavor."""
-
 _TIMEOUT = 600.0
-"""Seconds that a migration, or a copy of a disk, may take.
+"""Seconds that a migration, or a look at a disk, may take.
 
 Nova compresses what it copies, which takes a busy machine minutes.
 """
@@ -84,37 +72,6 @@ def _make_disk(path: str, source: str, destination: str) -> None:
          '-f', 'qcow2', '-b', seen['full-backing-filename'],
          '-F', seen['backing-filename-format'], path,
          str(seen['virtual-size'])], check=True, timeout=_TIMEOUT)
-
-
-@contextlib.contextmanager
-def _flavor(cloud: real.RealCloud) -> abc.Iterator[str]:
-    """The id of a flavor like the usual one, with an ephemeral disk."""
-    compute = cloud.connect().compute
-    usual = compute.get_flavor(cloud.flavor)
-    # A bench that was killed may have left it.
-    flavor = compute.find_flavor(_FLAVOR) or compute.create_flavor(
-        name=_FLAVOR, ram=usual.ram, vcpus=usual.vcpus, disk=usual.disk,
-        ephemeral=_EPHEMERAL)
-    try:
-        yield flavor.id
-    finally:
-        compute.delete_flavor(flavor)
-
-
-def _fill(lab: Lab, host: str, server_id: str) -> None:
-    """Fill the ephemeral disk of a rescued server.
-
-    The data are random, so that they can be neither skipped nor compressed.
-    """
-    path = lab.where.instances / server_id / _EPHEMERAL_DISK
-    with tempfile.NamedTemporaryFile(dir=lab.where.lab / 'tmp') as data:
-        subprocess.run(
-            ['head', f'--bytes={_EPHEMERAL << 30}', '/dev/urandom'],
-            stdout=data, check=True, timeout=_TIMEOUT)
-        subprocess.run(
-            [*namespaces.enter(host), 'qemu-img', 'convert', '-n', '-f', 'raw',
-             '-O', 'qcow2', data.name, str(path)],
-            check=True, timeout=_TIMEOUT)
 
 
 def _move(
@@ -164,33 +121,11 @@ class _Bench:
         #: longest times without a tick while nothing was done, in seconds
         self.rest: list[float] = []
 
-    def _settle(self) -> list[ticks.Tick]:
-        """Wait until the guest has ticked for a while from now on."""
-        begun = time.monotonic()
-        return expect.wait_for(
-            'ticks of the guest', lambda: self._watcher.since(begun),
-            lambda seen: len(seen) >= _SETTLED,
-            show=lambda seen: str(len(seen)))
-
     def _rest(self) -> ticks.Tick:
         """Wait while the guest runs undisturbed. Returns its last tick."""
-        seen = self._settle()
+        seen = self._watcher.settle()
         self.rest.append(ticks.longest_gap(seen))
         return seen[-1]
-
-    def wait_for_boot(self, image: str, begun: float, but: str = '') -> (
-            ticks.Tick):
-        """The first tick of a guest that was started from an image.
-
-        :param begun: when it can have been started at the earliest
-        :param but: an earlier boot, which does not count
-        """
-        return expect.wait_for(
-            f'tick of a guest from the image {image}',
-            lambda: [tick for tick in self._watcher.since(begun)
-                     if tick.image == image and tick.boot != but],
-            bool, show=lambda seen: 'none',
-            longest_pause=ticks.INTERVAL)[0]
 
     def _where(self) -> tuple[str, str]:
         """The host of the server, and the other one."""
@@ -230,7 +165,7 @@ class _Bench:
         """
         before = self._rest()
         wall = migrate()
-        self._settle()
+        self._watcher.settle()
         seen = [before, *self._watcher.since(before.arrival)]
         self._check_ran_on(seen)
         return ticks.longest_gap(seen), ticks.longest_pause(seen), wall
@@ -246,13 +181,13 @@ class _Bench:
         self._server.unrescue()
         # A guest that is booting ignores the request to power off, which
         # Nova makes every ten seconds only: waiting is quicker.
-        self.wait_for_boot('disk', begun)
+        self._watcher.wait_for_boot('disk', begun)
         moved = time.monotonic()
         self._migrate(destination, client.RELEASED, 'ACTIVE')
         wall = time.monotonic() - moved
         active = self._watcher.since(moved - 2 * ticks.INTERVAL)
         self._server.rescue()
-        first = self.wait_for_boot('rescue', begun, last.boot)
+        first = self._watcher.wait_for_boot('rescue', begun, last.boot)
         self._check_place(destination)
         self._check_ran_on(active)
         last = ticks.same_boot(
@@ -280,13 +215,7 @@ class _Bench:
     def ephemeral(self) -> dict[str, _Measured]:
         """With the series, and an ephemeral disk full of data."""
         measured = self.series()['series']
-        disk = self._lab.server_directory(
-            self._server.host(), self._server.id) / _EPHEMERAL_DISK
-        held = disk.stat().st_blocks * 512
-        if held < _EPHEMERAL << 30:
-            raise expect.Unexpected(
-                f'the ephemeral disk: expected {_EPHEMERAL} GiB of data, '
-                f'got {held} bytes')
+        disks.check_full(self._lab, self._server)
         return {'ephemeral': measured}
 
     def floor(self) -> dict[str, _Measured]:
@@ -342,10 +271,10 @@ def _rescued(
                 for host in hosts))
             bench = _Bench(lab, cloud, server, watcher)
             server.rescue()
-            bench.wait_for_boot('rescue', begun)
+            watcher.wait_for_boot('rescue', begun)
         if flavor:
-            with setting.step(f'fill the disk with {_EPHEMERAL} GiB'):
-                _fill(lab, source, server.id)
+            with setting.step(f'fill the disk with {disks.SIZE} GiB'):
+                disks.fill(lab, source, server.id)
         with setting.step('move it once, so that both hosts have the images'):
             bench.series()
         bench.rest.clear()
@@ -407,7 +336,7 @@ def run(lab: Lab, rounds: int, cases: abc.Collection[str]) -> int:
         cloud = stack.enter_context(real.RealCloud(lab))
         facts = setting.facts(
             lab, cloud.hosts()[0], rounds=rounds,
-            ephemeral_bytes=_EPHEMERAL << 30)
+            ephemeral_bytes=disks.BYTES)
         cases = cases or figures.CASES
         benches = []
         variants = []
@@ -416,7 +345,7 @@ def run(lab: Lab, rounds: int, cases: abc.Collection[str]) -> int:
             benches.append(bench)
             variants += [bench.again, bench.series, bench.floor]
         if 'ephemeral' in cases:
-            flavor = stack.enter_context(_flavor(cloud))
+            flavor = stack.enter_context(disks.flavor(cloud))
             bench = stack.enter_context(_rescued(lab, cloud, flavor))
             benches.append(bench)
             variants.append(bench.ephemeral)

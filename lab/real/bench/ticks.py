@@ -16,6 +16,7 @@ import threading
 import time
 
 from lab.guest import console as guests
+from lab.words import expect
 
 INTERVAL = 0.1
 """Seconds that a guest sleeps between two ticks."""
@@ -24,6 +25,9 @@ _POLL = 0.01
 
 _AROUND = 10
 """How many ticks before and after a moment are compared."""
+
+_SETTLED = 30
+"""Ticks that a guest must show before and after what is measured."""
 
 _LINE = re.compile(r'boot image (\S+) boot (\S+)|tick ([\d.]+)')
 
@@ -119,6 +123,30 @@ class Watcher:
         """The ticks that arrived after a moment, in their order."""
         return list(reversed(list(itertools.takewhile(
             lambda tick: tick.arrival > moment, reversed(self._ticks)))))
+
+    def settle(self) -> list[Tick]:
+        """Wait until the guest has ticked for a while from now on.
+
+        :raises lab.words.expect.Unexpected: if it does not
+        """
+        begun = time.monotonic()
+        return expect.wait_for(
+            'ticks of the guest', lambda: self.since(begun),
+            lambda seen: len(seen) >= _SETTLED,
+            show=lambda seen: str(len(seen)))
+
+    def wait_for_boot(self, image: str, begun: float, but: str = '') -> Tick:
+        """The first tick of a guest that was started from an image.
+
+        :param begun: when it can have been started at the earliest
+        :param but: an earlier boot, which does not count
+        :raises lab.words.expect.Unexpected: if there is none in time
+        """
+        return expect.wait_for(
+            f'tick of a guest from the image {image}',
+            lambda: [tick for tick in self.since(begun)
+                     if tick.image == image and tick.boot != but],
+            bool, show=lambda seen: 'none', longest_pause=INTERVAL)[0]
 
 
 def same_boot(ticks: abc.Sequence[Tick]) -> list[Tick]:

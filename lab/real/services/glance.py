@@ -2,6 +2,8 @@
 
 """Glance, with its images in files."""
 
+import re
+
 from lab.real.lab import executable
 from lab.real.lab import Lab
 from lab.real import oslo
@@ -11,11 +13,16 @@ from lab.real import wsgi
 
 DATABASES = ('glance',)
 
+_REQUEST = re.compile(r'\] [A-Z]+ /v2/images\S* => generated ')
+"""What a line of the log has in it that is a request for images."""
+
 wanted = services.always
 
 
 def configure(lab: Lab) -> None:
-    wsgi.configure(lab, 'glance', 'glance.wsgi.api', workers=1, threads=8)
+    wsgi.configure(
+        lab, 'glance', 'glance.wsgi.api', workers=1, threads=8,
+        log_requests=True)
     directory = lab.directory('glance')
     files = lab.where.service('glance')
     files.mkdir()
@@ -51,3 +58,9 @@ def programs(lab: Lab) -> list[supervisor.Program]:
 
 
 after_start = services.nothing
+
+
+def requests(lab: Lab) -> int:
+    """How many requests for images, or for their data, have been answered."""
+    with supervisor.log(lab.where, 'glance').open(errors='replace') as log:
+        return sum(bool(_REQUEST.search(line)) for line in log)

@@ -143,12 +143,14 @@ def test_cases_of_the_bench(capsys, monkeypatch, where):
         lambda place, *words: asked.append((place, *words)) or 0)
     for words in (
             [], ['--rounds', '1', '--case', 'series', '--case', 'floor'],
-            ['transfer'], ['transfer', '--case', 'today']):
+            ['transfer'], ['transfer', '--case', 'today'],
+            ['cross-cell', '--case', 'cross']):
         assert call('bench', *words) == 0
     assert asked == [(where, 'bench', 'rescue', '5'),
                      (where, 'bench', 'rescue', '1', 'series', 'floor'),
                      (where, 'bench', 'transfer', '200'),
-                     (where, 'bench', 'transfer', '200', 'today')]
+                     (where, 'bench', 'transfer', '200', 'today'),
+                     (where, 'bench', 'cross-cell', '5', 'cross')]
     for words in (['--case', 'active'], ['transfer', '--case', 'series']):
         assert call('bench', *words) == 2
         assert f'has no case {words[-1]!r}' in told(capsys)

@@ -2,6 +2,7 @@
 
 """What the bench reads from consoles."""
 
+import threading
 import time
 
 import pytest
@@ -96,6 +97,25 @@ def test_watcher_stamps_ticks_of_all_logs(tmp_path):
         assert uptimes(seen) == [0, 1]
         assert begun < seen[0].arrival < seen[1].arrival < time.monotonic()
         assert watcher.since(seen[0].arrival) == seen[1:]
+
+
+def test_watcher_waits_for_the_guest(path):
+    begun = time.monotonic()
+    with ticks.Watcher([path]) as watcher, path.open(
+            'wb', buffering=0) as file:
+        file.write(boot('disk', 'x') + line(1))
+        first = watcher.wait_for_boot('disk', begun)
+        assert (first.boot, first.uptime) == ('x', 1)
+        # What was seen earlier, and the same boot, do not count.
+        file.truncate(0)
+        file.seek(0)
+        file.write(boot('disk', 'x') + line(2) + boot('disk', 'y') + line(3))
+        assert watcher.wait_for_boot('disk', begun, 'x').uptime == 3
+        later = threading.Timer(0.1, lambda: file.write(
+            b''.join(line(4 + number) for number in range(30))))
+        later.start()
+        assert uptimes(watcher.settle()) == list(range(4, 34))
+        later.join()
 
 
 @pytest.mark.parametrize('seen, count', [
