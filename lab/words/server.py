@@ -164,6 +164,13 @@ class Server(client.Client):
         """Wait until its cold migration or resize can be confirmed."""
         self._come_to('VERIFY_RESIZE')
 
+    def expect_files(self) -> None:
+        """Expect its disks to be files: those that its host has now."""
+        self.footprint = dataclasses.replace(
+            self.footprint, images=frozenset(),
+            files=frozenset(self.cloud.files(self.host(), self.id)))
+        self.own = self.footprint
+
     def expect_new_swap(self) -> None:
         """Expect its swap disk, if it has one, to be made anew."""
         self._markers.pop('disk.swap', None)
