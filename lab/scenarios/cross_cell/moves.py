@@ -50,7 +50,9 @@ def _moving(scene: Scene, server: Server) -> abc.Iterator[str]:
     copied = Need.OWN_FILES in cloud.has
 
     def snapshots() -> list[str]:
-        return [image.name for image in cloud.connect().image.images()
+        # All but that of the first disk are hidden.
+        return [image.name for is_hidden in (False, True)
+                for image in cloud.connect().image.images(is_hidden=is_hidden)
                 if image.instance_uuid == server.id]
 
     with scene.teller.step(f'move the server to {destination}' + (
