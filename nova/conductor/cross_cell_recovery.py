@@ -51,6 +51,7 @@ from nova import rpc
 from nova.scheduler.client import report
 from nova.scheduler import utils as scheduler_utils
 from nova import servicegroup
+from nova import utils
 from nova.virt import hardware
 from nova.volume import cinder
 
@@ -161,7 +162,7 @@ def find_way(move):
     if move.mapped_to_source:
         if source:
             return _find_way_at_source(move, source, target)
-    elif target:
+    elif target and move.mapped_cell is not None:
         return _find_way_at_target(move, source, target)
     return Way.REMOVE if source or target else Way.NONE
 
@@ -249,6 +250,14 @@ def _get_records(context, instance_uuid):
         cross_cell_records.get_open_events(context, instance_uuid))
 
 
+def _get_service(context, host):
+    """Get the service of a host of a cell, None if the cell has none."""
+    try:
+        return objects.Service.get_by_compute_host(context, host)
+    except exception.ComputeHostNotFound:
+        return None
+
+
 def _get_newest(migrations):
     """Get the newest of some Migrations that is of a move across cells."""
     return max(
@@ -303,7 +312,7 @@ class MoveFinder:
         is_newest = all(migration.created_at <= newest.created_at
                         for migration in migrations)
 
-        source_cell = self._get_cell_of_host(newest.source_compute)
+        source_cell = self._get_source_cell(newest, mapped_cell)
         self._check_answered(records, source_cell)
         sides = {
             cell_uuid: dataclasses.replace(
@@ -326,7 +335,38 @@ class MoveFinder:
             # host may need to remove its guest.
             target.migration = _get_newest(
                 records[target.cell.uuid][1].values())
-        return Move(instance_uuid, mapped_cell, source, target, is_newest)
+        move = Move(instance_uuid, mapped_cell, source, target, is_newest)
+        if target is None or find_way(move) is not Way.NONE:
+            return move
+
+        # Another cell may have the record of a move before that one.
+        stray = next((
+            side for side in sides.values()
+            if side.instance and side is not target), None)
+        earlier = stray and _get_newest(records[stray.cell.uuid][1].values())
+        if not earlier or source.instance and target.instance:
+            return move
+        home = next((
+            side for side in move.sides if side.cell.uuid == mapped_cell),
+            source)
+        return Move(
+            instance_uuid, mapped_cell,
+            dataclasses.replace(home, migration=None),
+            dataclasses.replace(stray, migration=earlier), is_newest=False)
+
+    def get_service(self, host):
+        """Get the service of a host, whichever its cell is.
+
+        :param host: name of the host
+        :returns: Service, None if it has been deleted
+        :raises nova.exception.CellTimeout: if it is in none of the cells that
+            answer
+        """
+        services = self._ask_cells(_get_service, host)
+        service = next(filter(None, services.values()), None)
+        if service is None:
+            self._check_answered(services, None)
+        return service
 
     def _ask_cells(self, function, *args):
         results = nova_context.scatter_gather_cells(
@@ -348,6 +388,20 @@ class MoveFinder:
         return objects.HostMapping.get_by_host(
             self._context, host).cell_mapping.uuid
 
+    def _get_source_cell(self, migration, mapped_cell):
+        """Get the cell that a move has begun in.
+
+        :param migration: Migration
+        :param mapped_cell: UUID of the cell that the server is mapped to
+        """
+        try:
+            return self._get_cell_of_host(migration.source_compute)
+        except exception.HostMappingNotFound:
+            # A host is deleted once its servers have left it.
+            if mapped_cell is None or migration.status in _UNDER_WAY:
+                raise
+            return mapped_cell
+
     def _get_mapped_cell(self, instance_uuid):
         try:
             mapping = objects.InstanceMapping.get_by_instance_uuid(
@@ -360,7 +414,7 @@ class MoveFinder:
 class Recovery:
     """Completes or rolls back the moves that no conductor works on."""
 
-    def __init__(self, context, older_than, tell=None):
+    def __init__(self, context, older_than, tell=None, lost_host=None):
         """Initialize the recovery.
 
         :param context: RequestContext of an administrator, not targeted
@@ -368,10 +422,13 @@ class Recovery:
             updated for so many seconds
         :param tell: function that is called with the UUID of a server and a
             message about its move
+        :param lost_host: name of a host that will never come back with what it
+            has, and is not waited for
         """
         self._context = context
         self._older_than = older_than
         self._tell = tell or self._log
+        self._lost_host = lost_host
         self._finder = MoveFinder(context)
         self._compute_rpcapi = rpcapi.ComputeAPI()
         self._image_api = glance.API()
@@ -391,7 +448,11 @@ class Recovery:
         :param instance_uuid: UUID of the only server to look at, or None
         :param dry_run: tell what would be done, and do nothing
         :returns: number of servers and cells of which something is left to do
+        :raises nova.exception.Invalid: if a host may run that is said to be
+            lost
         """
+        if self._lost_host is not None:
+            self._check_lost_host()
         left = 0
         for uuid in self._finder.find(instance_uuid):
             try:
@@ -428,6 +489,10 @@ class Recovery:
             self._tell(uuid, _('a conductor was at work %d seconds ago') % age)
             return True
         self._tell(uuid, way.value)
+        if any(self._is_given_up(move, way, side)
+               for side, _host in self._get_hosts(move, way)):
+            self._tell(uuid, _('host %s is lost: what it has of the server '
+                               'stays there') % self._lost_host)
         if dry_run or way is Way.RESET and not (
                 named and move.target.migration.status == 'finished'):
             return False
@@ -443,20 +508,71 @@ class Recovery:
         move = self._finder.get(uuid)
         return move is None or find_way(move) is Way.NONE
 
+    def _check_lost_host(self):
+        """Check that the host that is said to be lost does not run.
+
+        :raises nova.exception.Invalid: if it may
+        """
+        host = self._lost_host
+        service = self._finder.get_service(host)
+        if service is None:
+            return
+        if not service.forced_down:
+            raise exception.Invalid(_('Host %s is not forced down') % host)
+        with utils.temporary_mutation(service, forced_down=False):
+            if self._servicegroup_api.service_is_up(service):
+                raise exception.Invalid(_(
+                    'Host %s is forced down, but its service runs, or did so '
+                    'a moment ago') % host)
+
+    def _is_lost(self, host):
+        """Whether a host will never come back with what it has.
+
+        :raises nova.exception.Invalid: if that is not true
+        """
+        if host is None or host != self._lost_host:
+            return False
+        self._check_lost_host()
+        return True
+
+    @staticmethod
+    def _get_hosts(move, way):
+        """Get the hosts that have to do something.
+
+        :returns: list of pairs of a Side and the name of its host
+        """
+        source, target = move.source, move.target
+        hosts = []
+        if way not in (Way.FORWARD, Way.LEAVE) and source.instance:
+            hosts.append((source, source.migration.source_compute))
+        if (way in (Way.BACK, Way.REVERT, Way.LEAVE, Way.REMOVE) and
+                target and target.instance and target.migration and
+                target.migration.dest_compute):
+            hosts.append((target, target.migration.dest_compute))
+        return hosts
+
+    def _is_given_up(self, move, way, side):
+        """Whether the host of a side is lost, and a way goes on without it.
+
+        A server cannot go back to a host that is lost.
+        """
+        if side is move.source:
+            return way not in (Way.BACK, Way.REVERT) and self._is_lost(
+                side.migration.source_compute)
+        return self._is_lost(side.migration.dest_compute)
+
     def _check_hosts(self, move, way):
         """Check that the hosts that have to do something can do it.
 
         :raises nova.exception.ComputeServiceUnavailable: if one cannot
         """
-        source, target = move.source, move.target
-        if way not in (Way.FORWARD, Way.LEAVE) and source.instance:
-            self._check_host(source, source.migration.source_compute)
-        if (way in (Way.BACK, Way.REVERT, Way.LEAVE, Way.REMOVE) and
-                target and target.instance and target.migration and
-                target.migration.dest_compute):
-            host = target.migration.dest_compute
-            if not cross_cell_rollback.is_forced_down(target.context, host):
-                self._check_host(target, host)
+        for side, host in self._get_hosts(move, way):
+            if self._is_given_up(move, way, side):
+                continue
+            if (side is move.source or
+                    not cross_cell_rollback.is_forced_down(
+                        side.context, host)):
+                self._check_host(side, host)
 
     def _check_host(self, side, host):
         service = objects.Service.get_by_compute_host(side.context, host)
@@ -541,11 +657,23 @@ class Recovery:
 
     def _confirm(self, move):
         """Go on confirming a resize, or confirm one that was forgotten."""
-        target = move.target
+        source, target = move.source, move.target
+        if source.instance and self._is_lost(source.migration.source_compute):
+            self._give_up_source(move)
         cross_cell_migrate.ConfirmResizeTask(
             target.context, target.instance, target.migration,
             self._notifier, self._compute_rpcapi).execute()
         cross_cell_records.end_events(target.context, move.instance_uuid)
+
+    def _give_up_source(self, move):
+        """Remove what a confirm removes, but for what a lost source has."""
+        source = move.source
+        self._delete_attachments(source, move.target)
+        self._network_api.cleanup_instance_network_on_host(
+            source.context, source.instance, source.migration.source_compute)
+        report.report_client_singleton().delete_allocation_for_instance(
+            self._context, source.migration.uuid, force=True)
+        source.instance.destroy(hard_delete=True)
 
     def _revert(self, move):
         """Go on reverting a resize."""
@@ -568,7 +696,8 @@ class Recovery:
         The records that tell of it go last.
         """
         source, target = move.source, move.target
-        if source.instance:
+        if (source.instance and
+                not self._is_lost(source.migration.source_compute)):
             self._compute_rpcapi.confirm_snapshot_based_resize_at_source(
                 source.context, source.instance, source.migration)
         deletable = not target or self._leave_target(move)
@@ -628,11 +757,12 @@ class Recovery:
         host, deletable = None, True
         if target.migration:
             host = target.migration.dest_compute
-            deletable = cross_cell_rollback.abandon_at_dest(
-                target.context, move.instance_uuid, target.migration.uuid)
+            if not self._is_lost(host):
+                deletable = cross_cell_rollback.abandon_at_dest(
+                    target.context, move.instance_uuid, target.migration.uuid)
         if target.instance is None:
             return True
-        self._delete_attachments(move)
+        self._delete_attachments(target, move.source)
         if host:
             for vif in target.instance.get_network_info():
                 self._network_api.delete_port_binding(
@@ -643,20 +773,19 @@ class Recovery:
                 'is back') % host)
         return deletable
 
-    def _delete_attachments(self, move):
-        """Delete the volume attachments that only the target cell knows."""
+    def _delete_attachments(self, side, other):
+        """Delete the volume attachments that only one of the cells knows."""
         kept = set()
-        if move.source.instance:
-            kept = {bdm.attachment_id
-                    for bdm in move.source.instance.get_bdms()}
-        for bdm in move.target.instance.get_bdms():
+        if other.instance:
+            kept = {bdm.attachment_id for bdm in other.instance.get_bdms()}
+        for bdm in side.instance.get_bdms():
             if bdm.attachment_id and bdm.attachment_id not in kept:
                 try:
                     self._volume_api.attachment_delete(
-                        move.target.context, bdm.attachment_id)
+                        side.context, bdm.attachment_id)
                 except exception.VolumeAttachmentNotFound:
                     LOG.debug('Attachment %s is gone.', bdm.attachment_id,
-                              instance_uuid=move.instance_uuid)
+                              instance=side.instance)
 
     def _delete_images(self, move):
         """Delete the temporary images of a move.

@@ -27,6 +27,7 @@ from nova.compute import rpcapi
 from nova.conductor import cross_cell_records
 from nova import context as nova_context
 from nova import exception
+from nova import objects
 from nova.tests.functional import test_cross_cell_rollback
 
 _RPC = 'nova.compute.rpcapi.ComputeAPI.'
@@ -255,7 +256,14 @@ class KilledConductorTestCase(test_cross_cell_rollback.CrossCellTestCase):
         self.complete_move(server)
         service = self.computes['host2'].service_ref.uuid
         self.admin_api.put_service_force_down(service, forced_down=True)
-        self._revert_resize(server)
+        with self.killed('nova.objects.InstanceMapping.save', after=False):
+            self.api.post_server_action(server['id'], {'revertResize': None})
+        # It is too early to remove what the revert still needs.
+        self.computes['host2'] = self.restart_compute_service(
+            self.computes['host2'])
+        code, output = self.recover(older_than=0)
+        self.assertEqual(1, code, output)
+        self.assertIn('the resize is being reverted', output)
         self._start_compute('host3', cell_name='cell2')
         with mock.patch(
                 'nova.compute.cross_cell_rpcapi.CrossCellAPI.check_source',
@@ -284,6 +292,58 @@ class KilledConductorTestCase(test_cross_cell_rollback.CrossCellTestCase):
         self.admin_api.put_service_force_down(service, forced_down=False)
         self.assertEqual((0, ''), self.recover(older_than=0))
         self.assertEqual(before, self.picture(server))
+        self._lose_destination(server, before, service)
+
+    def _lose_destination(self, server, before, service):
+        """Have host2 gone for good when a resize is reverted without it."""
+        self.admin_api.put_service(
+            self.computes['host3'].service_ref.uuid, {'status': 'disabled'})
+        self.complete_move(server)
+        self.admin_api.put_service_force_down(service, forced_down=True)
+        self._revert_resize(server)
+        left = self.picture(server)
+        code, output = self.recover(older_than=0, lost_host='host2')
+        self.assertEqual((2, 'Host host2 is forced down, but its service runs,'
+                             ' or did so a moment ago.\n'), (code, output))
+        code, output = self.recover(older_than=0, lost_host='host3')
+        self.assertEqual((2, 'Host host3 is not forced down.\n'),
+                         (code, output))
+
+        self.stop_for_good('host2', 'cell2')
+        code, output = self.recover(
+            older_than=0, lost_host='host2', dry_run=True)
+        self.assertEqual(1, code, output)
+        self.assertIn('remove what it has left in the other cell', output)
+        self.assertIn('host2 is lost', output)
+        self.assertEqual(left, self.picture(server))
+
+        code, output = self.recover(older_than=0, lost_host='host2')
+        self.assertEqual(0, code, output)
+        self.assertEqual((0, ''), self.recover(older_than=0))
+        now = self.picture(server)
+        for thing in before.keys() - {'guests', 'tracked'}:
+            self.assertEqual(before[thing], now[thing], thing)
+        self.admin_api.api_delete('/os-services/%s' % service)
+        self.admin_api.put_service(
+            self.computes['host3'].service_ref.uuid, {'status': 'enabled'})
+        self.move(server)
+        self._wait_for_state_change(server, 'VERIFY_RESIZE')
+        self.assertEqual({'host2', 'host3'}, set(self.get_guests(server)))
+
+        # Should host2 come back nonetheless, its guest is not taken for the
+        # server.
+        self.assertRaises(
+            exception.InvalidConfiguration, self.restart_compute_service,
+            self.computes['host2'])
+
+    def stop_for_good(self, host, cell):
+        """Stop the service of a host, which was last seen some time ago."""
+        self.computes[host].stop()
+        service = objects.Service.get_by_compute_host(
+            self.context_of(cell), host)
+        service.last_seen_up = (
+            timeutils.utcnow(with_timezone=True) - datetime.timedelta(1))
+        service.save()
 
     def test_server_deleted_during_a_revert(self):
         server = self.boot(volume=True)
@@ -326,16 +386,22 @@ class KilledConductorTestCase(test_cross_cell_rollback.CrossCellTestCase):
         server = self.boot()
         self.complete_move(server)
         migration = self.get_migrations('cell1', server)[0]
+        others = [self.boot(port=False) for _i in range(2)]
+        for other in others:
+            self.move(other)
+            self._wait_for_state_change(other, 'VERIFY_RESIZE')
         source = self.computes['host1']
         service = self.admin_api.get_services(
             binary='nova-compute', host='host1')[0]
-        source.stop()
+        self.stop_for_good('host1', 'cell1')
         self.admin_api.put_service_force_down(service['id'], True)
-        self._delete_server(server)
+        for deleted in (server, others[0]):
+            self._delete_server(deleted)
         code, output = self.recover(older_than=0)
         self.assertEqual(1, code, output)
         self.assertIn('host1', output)
         self.assertTrue(self.get_record('cell1', server).hidden)
+        self._lose_source(*others)
 
         source.start()
         self.admin_api.put_service_force_down(service['id'], False)
@@ -346,6 +412,34 @@ class KilledConductorTestCase(test_cross_cell_rollback.CrossCellTestCase):
             code, output = self.recover(older_than=0)
         self.assertEqual(0, code, output)
         self.assert_gone(server, migration)
+
+    def _lose_source(self, deleted, kept):
+        """Have host1 gone for good.
+
+        :param deleted: a server that was deleted when it waited to be
+            confirmed
+        :param kept: a server that waits to be confirmed
+        """
+        self.admin_api.post_server_action(
+            kept['id'], {'os-resetState': {'state': 'active'}})
+        migrations = [self.get_migrations('cell1', server)[0]
+                      for server in (deleted, kept)]
+        for server, migration in zip((deleted, kept), migrations):
+            options = {'instance_uuid': server['id'], 'older_than': 0}
+            code, output = self.recover(**options)
+            self.assertEqual(1, code, output)
+            code, output = self.recover(**options, lost_host='host1')
+            self.assertEqual(0, code, output)
+            self.assertIn('host1 is lost', output)
+            self.assertRaises(exception.InstanceNotFound, self.get_record,
+                              'cell1', server)
+            self.assertEqual({}, self._get_allocations_by_server_uuid(
+                migration.uuid))
+        self.assert_gone(deleted, migrations[0])
+        self.assertEqual('ACTIVE', self.api.get_server(kept['id'])['status'])
+        self.assertEqual(
+            'confirmed', self.get_migrations('cell2', kept)[0].status)
+        self._delete_server(kept)
 
     def assert_gone(self, server, migration, message=''):
         """Assert that nothing is left of a server and of its move."""

@@ -66,6 +66,14 @@ def _make_move(mapped_cell, source, target, status='post-migrating',
         is_newest)
 
 
+def _make_recovery(lost_host):
+    """Make a Recovery of a deployment without cells."""
+    with mock.patch('nova.objects.CellMappingList.get_all', autospec=True,
+                    return_value=[]):
+        return cross_cell_recovery.Recovery(
+            nova_context.get_admin_context(), 0, lost_host=lost_host)
+
+
 @ddt.ddt
 class FindWayTestCase(test.NoDBTestCase):
     """What the records mean, one line each of the table of the docs."""
@@ -110,6 +118,10 @@ class FindWayTestCase(test.NoDBTestCase):
             (vm_states.RESIZED, None, 'finished'))
         move.target.migration.uuid = uuids.earlier
         self.assertEqual(Way.BACK, cross_cell_recovery.find_way(move))
+
+    def test_deleted_server_without_mapping(self):
+        self.assertEqual(Way.REMOVE, cross_cell_recovery.find_way(_make_move(
+            None, None, (vm_states.ACTIVE, None, 'error'))))
 
     @ddt.data(
         # It has ended, but for what was left for a host that was fenced.
@@ -170,19 +182,23 @@ class FindWayTestCase(test.NoDBTestCase):
 class CheckHostsTestCase(test.NoDBTestCase):
     """A host that has something to do is not waited for if it is down."""
 
-    def _check(self, way, forced_down=False):
-        recovery = mock.create_autospec(
-            cross_cell_recovery.Recovery, instance=True)
+    def _check(self, way, forced_down=False, lost=None):
+        recovery = _make_recovery(lost)
         move = _make_move(
             uuids.source_cell, (task_states.RESIZE_MIGRATED, False),
             (vm_states.ACTIVE, task_states.RESIZE_FINISH, 'pre-migrating'))
         move.source.migration.source_compute = 'source'
         move.target.migration.dest_compute = 'dest'
-        with mock.patch(
-                'nova.conductor.cross_cell_rollback.is_forced_down',
-                autospec=True, return_value=forced_down):
-            cross_cell_recovery.Recovery._check_hosts(recovery, move, way)
-        return [call.args[1] for call in recovery._check_host.mock_calls]
+        with test.nested(
+            mock.patch('nova.conductor.cross_cell_rollback.is_forced_down',
+                       autospec=True, return_value=forced_down),
+            mock.patch.object(recovery, '_check_host', autospec=True),
+            mock.patch.object(recovery, '_check_lost_host', autospec=True),
+        ) as (_is_forced_down, check_host, check_lost_host):
+            recovery._check_hosts(move, way)
+        # It may have come back in the meantime.
+        self.assertEqual(lost is not None, check_lost_host.called)
+        return [call.args[1] for call in check_host.mock_calls]
 
     @ddt.data(
         (Way.FORWARD, []),
@@ -199,6 +215,149 @@ class CheckHostsTestCase(test.NoDBTestCase):
     @ddt.data(Way.LEAVE, Way.BACK, Way.REVERT, Way.REMOVE)
     def test_fenced_host(self, way):
         self.assertNotIn('dest', self._check(way, forced_down=True))
+
+    @ddt.data(Way.LEAVE, Way.BACK, Way.REVERT, Way.REMOVE)
+    def test_lost_destination(self, way):
+        self.assertNotIn('dest', self._check(way, lost='dest'))
+
+    @ddt.data(Way.CONFIRM, Way.RESET, Way.REMOVE)
+    def test_lost_source(self, way):
+        self.assertNotIn('source', self._check(way, lost='source'))
+
+    @ddt.data(Way.BACK, Way.REVERT)
+    def test_server_does_not_go_back_to_a_lost_host(self, way):
+        recovery = _make_recovery('source')
+        move = _make_move(
+            uuids.source_cell, (task_states.RESIZE_MIGRATED, False), None)
+        move.source.migration.source_compute = 'source'
+        with mock.patch.object(
+                recovery, '_check_host', autospec=True) as check:
+            recovery._check_hosts(move, way)
+        check.assert_called_once_with(move.source, 'source')
+
+
+@ddt.ddt
+class LostHostTestCase(test.NoDBTestCase):
+    """An operator says that a host will never come back."""
+
+    def setUp(self):
+        super().setUp()
+        self.recovery = _make_recovery('lost')
+        for api in ('_network_api', '_volume_api'):
+            setattr(self.recovery, api, mock.create_autospec(
+                getattr(self.recovery, api)))
+
+    def _run(self, **service):
+        """Run the recovery of nothing.
+
+        :param service: what the service of the host is
+        :returns: whether it was begun
+        """
+        service = service and objects.Service(
+            host='lost', binary='nova-compute', **service)
+        with test.nested(
+            mock.patch.object(self.recovery._finder, 'get_service',
+                              autospec=True, return_value=service or None),
+            mock.patch.object(self.recovery._finder, 'find', autospec=True,
+                              return_value=[]),
+        ) as (_get_service, find):
+            try:
+                self.recovery.run()
+            except exception.Invalid as e:
+                self.assertIn('ost lost is', str(e))
+            return find.called
+
+    def test_service_is_deleted(self):
+        self.assertTrue(self._run())
+
+    @ddt.data((True, 3600, True), (True, 0, False), (False, 3600, False))
+    @ddt.unpack
+    def test_service(self, forced_down, age, lost):
+        """A service that has reported a moment ago runs, forced down or not.
+        """
+        last_seen = timeutils.utcnow(with_timezone=True) - datetime.timedelta(
+            seconds=age)
+        self.assertEqual(lost, self._run(
+            forced_down=forced_down, last_seen_up=last_seen))
+
+    def _make_records(self, move, attachments):
+        """Give each side of a move a record with volume attachments."""
+        for side, ids in zip(move.sides, attachments):
+            side.instance = mock.create_autospec(
+                objects.Instance, instance=True, uuid=uuids.server,
+                hidden=True, vm_state=vm_states.RESIZED, task_state=None)
+            side.instance.get_bdms.return_value = [
+                objects.BlockDeviceMapping(attachment_id=it) for it in ids]
+            side.instance.get_network_info.return_value = [
+                {'id': uuids.port}]
+
+    @mock.patch('nova.conductor.cross_cell_rollback.abandon_at_dest',
+                autospec=True)
+    def test_lost_destination(self, abandon):
+        """It is not asked, and its record is not kept for it."""
+        move = _make_move(
+            uuids.source_cell, (None, False),
+            (vm_states.RESIZED, None, 'reverted'))
+        move.target.migration.dest_compute = 'lost'
+        self._make_records(
+            move, ([uuids.both], [uuids.both, uuids.lost, None]))
+        with mock.patch.object(
+                self.recovery, '_check_lost_host', autospec=True) as check:
+            self.recovery._leave(move)
+            check.assert_called_once_with()
+            abandon.assert_not_called()
+            self.recovery._volume_api.attachment_delete.\
+                assert_called_once_with(move.target.context, uuids.lost)
+            self.recovery._network_api.delete_port_binding.\
+                assert_called_once_with(
+                    move.target.context, uuids.port, 'lost')
+            move.target.instance.destroy.assert_called_once_with(
+                hard_delete=True)
+
+            move.target.instance.destroy.reset_mock()
+            check.side_effect = exception.Invalid('it runs')
+            self.assertRaises(
+                exception.Invalid, self.recovery._leave, move)
+        move.target.instance.destroy.assert_not_called()
+
+    @ddt.data(None, 'attachment_delete', 'cleanup_instance_network_on_host')
+    @mock.patch('nova.scheduler.client.report.report_client_singleton',
+                autospec=True)
+    def test_lost_source_of_a_confirm(self, failure, client):
+        """The record goes when nothing else is left, then all is confirmed."""
+        move = _make_move(
+            uuids.target_cell, (None, True),
+            (vm_states.RESIZED, None, 'confirming'))
+        move.source.migration.source_compute = 'lost'
+        self._make_records(move, ([uuids.lost], [uuids.attachment]))
+        for api in (self.recovery._network_api, self.recovery._volume_api):
+            if failure in dir(api):
+                getattr(api, failure).side_effect = test.TestingException
+        with test.nested(
+            mock.patch.object(self.recovery, '_check_lost_host',
+                              autospec=True),
+            mock.patch('nova.conductor.tasks.cross_cell_migrate.'
+                       'ConfirmResizeTask', autospec=True),
+            mock.patch.object(cross_cell_records, 'end_events',
+                              autospec=True),
+        ) as (_check, task, _end_events):
+            if failure:
+                self.assertRaises(test.TestingException,
+                                  self.recovery._confirm, move)
+                move.source.instance.destroy.assert_not_called()
+                task.assert_not_called()
+                return
+            self.recovery._confirm(move)
+        self.recovery._volume_api.attachment_delete.assert_called_once_with(
+            move.source.context, uuids.lost)
+        self.recovery._network_api.cleanup_instance_network_on_host.\
+            assert_called_once_with(
+                move.source.context, move.source.instance, 'lost')
+        client.return_value.delete_allocation_for_instance.\
+            assert_called_once_with(
+                self.recovery._context, uuids.migration, force=True)
+        move.source.instance.destroy.assert_called_once_with(hard_delete=True)
+        task.return_value.execute.assert_called_once_with()
 
 
 class DeleteImagesTestCase(test.NoDBTestCase):
@@ -222,6 +381,7 @@ class DeleteImagesTestCase(test.NoDBTestCase):
             'name')
 
 
+@ddt.ddt
 class MoveFinderTestCase(test.TestCase):
     """What is found out while a cell does not answer."""
 
@@ -311,6 +471,70 @@ class MoveFinderTestCase(test.TestCase):
         self.assertNotEqual(uuids.migration, move.source.migration.uuid)
         self.assertEqual('cell2', move.target.cell.name)
         self.assertEqual(uuids.migration, move.target.migration.uuid)
+
+    def _move_on(self, status='confirmed', **kwargs):
+        """Record that the server was moved to the third cell since."""
+        self._create_records('cell2', hidden=True)
+        mapping = objects.InstanceMapping.get_by_instance_uuid(
+            self.context, uuids.server)
+        mapping.cell_mapping = self.cell_mappings['cell3']
+        mapping.save()
+        objects.Instance.get_by_uuid(
+            self.contexts['cell1'], uuids.server).destroy(hard_delete=True)
+        context = self.contexts['cell3']
+        objects.Instance(
+            context, uuid=uuids.server, project_id='project',
+            user_id='user', **kwargs).create()
+        objects.Migration(
+            context, uuid=uuids.newest, instance_uuid=uuids.server,
+            migration_type='migration', status=status,
+            source_compute='host1', cross_cell_move=True,
+            created_at=timeutils.utcnow() + datetime.timedelta(1)).create()
+
+    @ddt.data(False, True)
+    def test_record_of_an_earlier_move_to_another_cell(self, deleted):
+        """It is found although the server has moved on.
+
+        :param deleted: whether the host that it came from is deleted
+        """
+        self._move_on()
+        if deleted:
+            objects.HostMapping.get_by_host(self.context, 'host1').destroy()
+        _finder, found, move = self._find()
+        self.assertEqual([uuids.server], found)
+        self.assertEqual(Way.LEAVE, cross_cell_recovery.find_way(move))
+        self.assertEqual('cell3', move.source.cell.name)
+        self.assertEqual('cell2', move.target.cell.name)
+        self.assertEqual(uuids.migration, move.target.migration.uuid)
+
+    def test_earlier_move_while_a_resize_waits_to_be_confirmed(self):
+        """What that has in the source cell is not to be left."""
+        self._move_on('finished', vm_state=vm_states.RESIZED)
+        objects.Instance(
+            self.contexts['cell1'], uuid=uuids.server, project_id='project',
+            user_id='user', hidden=True).create()
+        _finder, _found, move = self._find()
+        self.assertEqual(Way.NONE, cross_cell_recovery.find_way(move))
+
+    def test_source_host_of_a_move_under_way_is_deleted(self):
+        objects.HostMapping.get_by_host(self.context, 'host1').destroy()
+        self.assertRaises(exception.HostMappingNotFound, self._find)
+
+    def test_service(self):
+        for cell in ('cell1', 'cell2'):
+            objects.Service(
+                self.contexts[cell], host='host of ' + cell, topic='compute',
+                binary='nova-compute').create()
+        get_service = cross_cell_recovery.MoveFinder(self.context).get_service
+        self.assertEqual('host of cell2', get_service('host of cell2').host)
+        self.assertIsNone(get_service('host of cell3'))
+        with mock.patch.object(
+                nova_context, 'scatter_gather_cells', autospec=True,
+                return_value={self.cell_mappings['cell1'].uuid: None,
+                              self.cell_mappings['cell2'].uuid:
+                              nova_context.did_not_respond_sentinel}):
+            self.assertRaises(
+                exception.CellTimeout, get_service, 'host of cell2')
 
     def test_moved_since(self):
         _finder, _found, move = self._find()
