@@ -27,6 +27,7 @@ row. Both may be done at any time by any number of processes.
 
 import collections
 import dataclasses
+import functools
 import re
 import typing as ty
 import urllib.parse
@@ -232,9 +233,10 @@ def _begin(context, instance, request):
         blocking += _other_ports(ports, request.project_id)
     if blocking:
         raise _refused(instance, 'it has %s' % ', '.join(blocking))
+    limits = None
     if changes_project:
         _check_name(context, instance, new.project_id)
-        _check_quota(context, instance, new, 1)
+        limits = _check_quota(context, instance, new, 1)
 
     metadata = instance.system_metadata
     journal = _Journal(
@@ -244,7 +246,8 @@ def _begin(context, instance, request):
         new_project=new.project_id, new_user=new.user_id,
         new_project_name=project_name, new_user_name=user_name,
         asked_user=request.user_id, id=request.transfer_id)
-    return _report(context, instance, journal, _hold_and_complete)
+    return _report(context, instance, journal, functools.partial(
+        _hold_and_complete, limits=limits))
 
 
 def _report(context, instance, journal, function):
@@ -262,8 +265,11 @@ def _report(context, instance, journal, function):
             raise
 
 
-def _hold_and_complete(context, instance, journal):
-    """Take hold of an instance, and transfer it."""
+def _hold_and_complete(context, instance, journal, limits):
+    """Take hold of an instance, and transfer it.
+
+    :param limits: what _check_quota() has returned
+    """
     expected = {
         'project_id': journal.old_project, 'user_id': journal.old_user,
         'host': instance.host, 'locked': False,
@@ -278,13 +284,16 @@ def _hold_and_complete(context, instance, journal):
                {'task_state': task_states.TRANSFERRING}, edit)
     except _Lost:
         raise _changed_meanwhile(instance)
-    return _complete(context, instance, journal)
+    return _complete(context, instance, journal, limits)
 
 
-def _complete(context, instance, journal):
-    """Complete the transfer of an instance that is held for it."""
+def _complete(context, instance, journal, limits=None):
+    """Complete the transfer of an instance that is held for it.
+
+    :param limits: what _check_quota() has returned, if it was called
+    """
     try:
-        _give(context, instance, journal)
+        _give(context, instance, journal, limits)
         _release(context, instance, journal.new, journal)
     except _Lost:
         now = _follow_row(context, instance.uuid)
@@ -299,9 +308,10 @@ def _complete(context, instance, journal):
     return journal.new
 
 
-def _give(context, instance, journal):
+def _give(context, instance, journal, limits=None):
     """Give an instance that is held, and all its records, to the new owner.
 
+    :param limits: what _check_quota() has returned, if it was called
     :raises _Lost: if the instance is no longer held for this transfer
     :raises nova.exception.NovaException: if the transfer had to be undone
     """
@@ -311,7 +321,7 @@ def _give(context, instance, journal):
         else:
             # It was changed by another call, which has not come to its end.
             _follow_in_placement(context, instance, journal.new)
-        _look_again(context, instance, journal)
+        _look_again(context, instance, journal, limits)
     except (exception.OverQuota, exception.TransferRefused,
             exception.TransferServiceUnavailable):
         _undo(context, instance, journal)
@@ -352,11 +362,12 @@ def _set_owner(context, instance, journal, old, new, project_name, user_name):
     }, {'project_id': new.project_id, 'user_id': new.user_id}, edit)
 
 
-def _look_again(context, instance, journal):
+def _look_again(context, instance, journal, limits):
     """Make the databases follow, and look for what the new owner must not get.
 
     What was looked at before the instance was held may have changed.
 
+    :param limits: what _check_quota() has returned, if it was called
     :raises nova.exception.NovaException: if the transfer has to be undone
     """
     changes_project = _changes_project(journal)
@@ -366,7 +377,7 @@ def _look_again(context, instance, journal):
     if not changes_project:
         return
     if CONF.quota.recheck_quota:
-        _check_quota(context, instance, journal.new, 0)
+        _check_quota(context, instance, journal.new, 0, limits)
     blocking = [*_attached(context, instance),
                 *_other_ports(ports, journal.new_project)]
     if blocking:
@@ -379,6 +390,12 @@ def _undo(context, instance, journal):
     A server that nobody can use is worse than a record in another service
     that is wrong until the next transfer or `nova-manage placement
     heal_allocations`, so the instance is released in any case.
+
+    The same call may complete the transfer before this has written to
+    placement. Then this loses the instance, and _complete() makes placement
+    follow the row once more. If that fails, or the process dies before, the
+    former owner stays in placement until the same call or one for the present
+    owner.
 
     :raises _Lost: if the instance is no longer held for this transfer
     """
@@ -817,22 +834,27 @@ def _check_name(context, instance, project_id):
                            'host name %s' % (project_id, name))
 
 
-def _check_quota(context, instance, new, count):
+def _check_quota(context, instance, new, count, limits=None):
     """Check that the new owner has room for an instance.
 
     :param new: the Owner
     :param count: 1 before its records are written, 0 after
+    :param limits: what this has returned, if it was called before
+    :returns: the limits that the databases have, or None
     """
     try:
         if not limit_utils.use_unified_limits():
-            _check_legacy_quota(context, instance.flavor, new, count)
-            return
+            if limits is None:
+                limits = _legacy_limits(context, new)
+            _check_legacy_quota(context, instance.flavor, new, count, limits)
+            return limits
         deltas = {'class:' + resource: amount * count
                   for resource, amount in _held(context, instance).items()}
         spec = objects.RequestSpec(
             flavor=instance.flavor, is_bfv=not instance.image_ref)
         placement_limits.enforce_num_instances_and_resources(
             context, new.project_id, spec, count, count, delta_updates=deltas)
+        return None
     except (ks_exc.ClientException, limit_exc.SessionInitError,
             exception.KeystoneConnectionFailed) as e:
         raise _unavailable('Keystone', e)
@@ -841,28 +863,38 @@ def _check_quota(context, instance, new, count):
         raise _unavailable('Placement', e)
 
 
-def _check_legacy_quota(context, flavor, new, count):
-    """Check the quotas of a project, and those that a user has of its own.
+def _legacy_limits(context, new):
+    """Get the limits of a project, and those that a user has of its own.
 
-    compute_utils.check_num_instances_quota() would check those of the caller
+    compute_utils.check_num_instances_quota() would take those of the caller
     where the user has none.
+
+    :returns: dict of pairs of a scope and a resource to the limit
     """
-    asked = {
-        'instances': 1, 'cores': flavor.vcpus, 'ram': flavor.memory_mb}
+    names = ('instances', 'cores', 'ram')
     found = {'project': quota.QUOTAS.get_project_quotas(
         context, new.project_id, usages=False)}
-    own = asked.keys() & objects.Quotas.get_all_by_project_and_user(
+    own = set(names) & objects.Quotas.get_all_by_project_and_user(
         context, new.project_id, new.user_id).keys()
     if own:
         # The driver may not look at them.
         quotas = quota.QUOTAS.get_user_quotas(
             context, new.project_id, new.user_id, usages=False)
         found['user'] = {name: quotas[name] for name in own}
-    limits = {
+    return {
         (scope, name): each[name]['limit'] for scope, each in found.items()
-        for name in asked if name in each and each[name]['limit'] >= 0}
+        for name in names if name in each and each[name]['limit'] >= 0}
+
+
+def _check_legacy_quota(context, flavor, new, count, limits):
+    """Check what is used against the limits of a project and a user.
+
+    :param limits: what _legacy_limits() has returned
+    """
     if not limits:
         return
+    asked = {
+        'instances': 1, 'cores': flavor.vcpus, 'ram': flavor.memory_mb}
     counts_user = any(scope == 'user' for scope, _ in limits)
     counts = objects.Quotas.count_as_dict(
         context, 'instances', new.project_id,

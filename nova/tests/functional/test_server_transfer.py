@@ -676,7 +676,11 @@ class TestRefusals(TransferTestCase):
             self.admin_api.update_quota(
                 {resource: -1}, project_id=TENANT)
         self._assert_nothing_begun(server)
-        self.assertEqual(200, self._transfer(server)[0])
+        with mock.patch(
+                'nova.objects.Quotas.get_all_by_project', autospec=False,
+                wraps=objects.Quotas.get_all_by_project) as get_limits:
+            self.assertEqual(200, self._transfer(server)[0])
+        get_limits.assert_called_once()
 
     def test_quota_of_the_user(self):
         server = self._server()
@@ -950,6 +954,61 @@ class TestDeath(TransferTestCase):
         self.assertEqual(200, self._transfer(server, **request)[0])
 
         self._assert_owner(server, TENANT, 'bob')
+
+    def _undo_beside_a_repetition(self, server, request, dies):
+        """Have a transfer undone, and completed by the same call meanwhile.
+
+        The undo has read the row, and has yet to write to placement.
+
+        :param dies: whether the undo ends when it has written to placement
+        """
+        put = report.SchedulerReportClient.put
+
+        def complete(client, *args, **kwargs):
+            patch.stop()
+            self.neutron._ports.pop(uuids.port)
+            self.assertEqual(200, self._transfer(server, **request)[0])
+            self._assert_owner(server, TENANT, 'bob')
+            answer = put(client, *args, **kwargs)
+            self.assertEqual(204, answer.status_code)
+            if dies:
+                raise _Died()
+            return answer
+
+        patch = mock.patch.object(
+            report.SchedulerReportClient, 'put', complete)
+
+        def attach():
+            self._add_port(server)
+            patch.start()
+
+        self._steal(attach)
+        return self._call(server, TENANT, **request)
+
+    def test_same_call_completes_what_is_being_undone(self):
+        """Whoever undoes it makes placement follow once more."""
+        server = self._server()
+        request = {'user_id': 'bob', 'transfer_id': uuids.transfer}
+        self.assertEqual(
+            (TENANT, 'bob'),
+            self._undo_beside_a_repetition(server, request, dies=False))
+        self._assert_owner(server, TENANT, 'bob')
+
+    def test_undo_that_does_not_make_placement_follow(self):
+        """The same call does so, or an administrator's."""
+        request = {'user_id': 'bob', 'transfer_id': uuids.transfer}
+        for body in (request, {}):
+            server = self._server()
+            self.assertRaises(
+                _Died, self._undo_beside_a_repetition, server, request,
+                dies=True)
+            consumer = self.placement.get(
+                '/allocations/' + server['id'], version='1.28').body
+            self.assertEqual(
+                (TENANT, POOL),
+                (self._instance(server).project_id, consumer['project_id']))
+            self.assertEqual(200, self._transfer(server, **body)[0])
+            self._assert_owner(server, TENANT, 'bob')
 
     def _test_undo(self, settles):
         """Stop a transfer that a rival's attach causes to be undone."""

@@ -474,13 +474,14 @@ class QuotaTestCase(_TestCase):
             'nova.limit.placement.enforce_num_instances_and_resources')
         self.flags(driver='nova.quota.UnifiedLimitsDriver', group='quota')
 
-    def _check(self, count=1):
-        transfer._check_quota(
-            self.context, self.instance, transfer.Owner('new', 'user'), count)
+    def _check(self, count=1, *limits):
+        return transfer._check_quota(
+            self.context, self.instance, transfer.Owner('new', 'user'), count,
+            *limits)
 
     @ddt.data(0, 1)
     def test_unified_limits(self, count):
-        self._check(count)
+        self.assertIsNone(self._check(count))
         self.unified.assert_called_once_with(
             self.context, 'new', mock.ANY, count, count, delta_updates={
                 'class:VCPU': 2 * count, 'class:CUSTOM_X': 4 * count})
@@ -511,6 +512,20 @@ class QuotaTestCase(_TestCase):
         # What it has does not matter.
         self.client.get_allocs_for_consumer.assert_not_called()
         self.unified.assert_not_called()
+
+    def test_legacy_limits_are_read_once(self):
+        """What is used is counted again, and no limits are limits, too."""
+        for limits in ({}, {'instances': 5}):
+            self._use_legacy(**limits)
+            self.of_project.reset_mock()
+            found = self._check(1)
+            self.of_project.assert_called_once()
+            self.assertEqual({
+                ('project', name): limit for name, limit in limits.items()},
+                self._check(0, found))
+            self.of_project.assert_called_once()
+        self.counts['project']['instances'] = 6
+        self.assertRaises(exception.TooManyInstances, self._check, 0, found)
 
     def test_legacy_names_all_that_is_over(self):
         self._use_legacy(instances=9, cores=8, ram=399)
