@@ -27,7 +27,9 @@ from oslo_log import log as logging
 from oslo_utils import timeutils
 
 from nova.compute import cross_cell
+from nova.compute import cross_cell_progress
 from nova.compute import instance_actions
+from nova.compute import task_states
 from nova import exception
 from nova import objects
 from nova.objects import instance as instance_obj
@@ -238,27 +240,70 @@ def end_events(ctxt, instance_uuid, cause=None):
             exc_tb=cause and cause.__traceback__, want_result=False)
 
 
-@contextlib.contextmanager
 def heartbeat(*migrations):
     """Keep a move from being taken for abandoned while it is worked on.
 
     :param migrations: Migration objects of the move, in any cell
     :returns: a context manager, whose value is the thread that does it
     """
+    def beat():
+        for migration in migrations:
+            touch(migration)
+
+    return _repeated(_BEAT, beat)
+
+
+@contextlib.contextmanager
+def _repeated(interval, function):
+    """Call a function again and again as long as the context lasts.
+
+    :param interval: seconds before each call
+    :param function: function without parameters, which raises nothing
+    :returns: a context manager, whose value is the thread that does it
+    """
     done = threading.Event()
 
-    def beat():
-        while not done.wait(_BEAT):
-            for migration in migrations:
-                touch(migration)
+    def repeat():
+        while not done.wait(interval):
+            function()
 
-    thread = threading.Thread(target=beat, daemon=True)
+    thread = threading.Thread(target=repeat, daemon=True)
     thread.start()
     try:
         yield thread
     finally:
         done.set()
         thread.join()
+
+
+def progress_shown(source, target):
+    """Show the progress that the destination host saves.
+
+    It saves that in its own cell, while the API looks in the other one.
+
+    :param source: Instance object of the cell that the API looks in
+    :param target: Instance object of the cell of the destination host
+    :returns: a context manager for the time in which the host is at work
+    """
+    shown = 0
+
+    def show():
+        nonlocal shown
+        try:
+            # Another thread is using the objects and their contexts.
+            record = objects.Instance.get_by_uuid(
+                copy.copy(target._context), target.uuid, expected_attrs=[])
+        except Exception as e:
+            LOG.warning('The progress of the server is not known: %s', e,
+                        instance=target)
+            return
+        if record.progress and record.progress > shown:
+            shown = record.progress
+            cross_cell_progress.save(
+                source._context, source.uuid, shown,
+                task_states.RESIZE_MIGRATED)
+
+    return _repeated(cross_cell_progress.INTERVAL, show)
 
 
 def claim(migration):
@@ -313,6 +358,7 @@ def forget_move(instance):
         instance.refresh()
         instance.old_flavor = None
         instance.new_flavor = None
+        instance.progress = 0
         instance.system_metadata.pop('old_vm_state', None)
         if cross_cell.NOT_CONNECTED not in instance.system_metadata:
             # Otherwise a reboot has to know what the hosts share.

@@ -14,12 +14,15 @@
 
 import io
 import os
+import time
 from unittest import mock
 
 import ddt
+import fixtures
 from lxml import etree
 from oslo_utils.fixture import uuidsentinel as uuids
 
+from nova.compute import cross_cell_progress
 from nova import context as nova_context
 from nova import exception
 from nova import objects
@@ -287,6 +290,64 @@ class MoveEveryStorageTest(CrossCellStorageTestBase):
     @ddt.unpack
     def test_volume_backed(self, images_type, shared):
         self._test(images_type, shared, root='volume')
+
+
+class ProgressTest(CrossCellStorageTestBase):
+    """The user sees how far a move is, on both hosts."""
+
+    def setUp(self):
+        super().setUp()
+        self.useFixture(fixtures.MockPatchObject(
+            cross_cell_progress, 'INTERVAL', 0.05))
+        self.seen = []
+        self._update, self.glance.update = self.glance.update, self._upload
+        self._get, self.glance.download = self.glance.download, self._download
+
+    def _see(self, progress):
+        """Wait until the API shows a progress."""
+        for _i in range(200):
+            server = self.api.get_server(self.server['id'])
+            if server['progress'] == progress:
+                break
+            time.sleep(0.05)
+        self.seen.append((server['status'], server['progress']))
+
+    def _upload(self, context, image_id, metadata, data=None, **kwargs):
+        if data is not None and data.name.endswith('disk.eph1'):
+            # It is the last of three disks of one size.
+            data.seek(os.path.getsize(data.name) // 2)
+            self._see(41)
+            data.seek(0)
+        return self._update(context, image_id, metadata, data, **kwargs)
+
+    def _download(self, context, image_id, data=None, dst_path=None, **kwargs):
+        image = self.glance.show(context, image_id)
+        if image['name'].endswith('-resize-temp'):
+            # It is the last, and the others are small.
+            with open(dst_path, 'wb') as f:
+                f.truncate(image['size'] // 2)
+            self._see(75)
+        return self._get(context, image_id, data, dst_path, **kwargs)
+
+    def test_progress(self):
+        self._start_hosts('qcow2')
+        self._create_full_server()
+        self._move()
+        self.assertEqual([('RESIZE', 41), ('RESIZE', 75)], self.seen)
+        # As after a resize within a cell, and again after a revert.
+        self.assertEqual(
+            0, self.api.get_server(self.server['id'])['progress'])
+        for action in self.api.get_instance_actions(self.server['id']):
+            details = self.api.api_get(
+                '/servers/%s/os-instance-actions/%s' % (
+                    self.server['id'], action['request_id'])
+            ).body['instanceAction']
+            for event in details['events']:
+                self.assertIsNotNone(event['start_time'], event)
+                self.assertIsNotNone(event['finish_time'], event)
+        self._revert_resize(self.server)
+        self.assertEqual(
+            0, self.api.get_server(self.server['id'])['progress'])
 
 
 @ddt.ddt

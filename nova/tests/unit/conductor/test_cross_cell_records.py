@@ -12,11 +12,14 @@
 
 import copy
 import threading
+import time
 from unittest import mock
 
 from oslo_utils.fixture import uuidsentinel as uuids
 
+from nova.compute import cross_cell_progress
 from nova.compute import instance_actions
+from nova.compute import task_states
 from nova.conductor import cross_cell_records
 from nova import context as nova_context
 from nova import exception
@@ -198,7 +201,8 @@ class CrossCellRecordsTestCase(test.TestCase):
         self.assertIn('are not complete there', self.stdlog.logger.output)
 
     def test_forget_move(self):
-        instance = self._create_instance(self.source_ctxt, task_state='old')
+        instance = self._create_instance(
+            self.source_ctxt, task_state='old', progress=50)
         instance.old_flavor = instance.flavor
         instance.new_flavor = instance.flavor
         instance.system_metadata['old_vm_state'] = 'active'
@@ -219,6 +223,7 @@ class CrossCellRecordsTestCase(test.TestCase):
         self.assertEqual({}, found.system_metadata)
         self.assertEqual('a', found.flavor.flavorid)
         self.assertEqual('old', found.task_state)
+        self.assertEqual(0, found.progress)
 
     def test_forget_move_of_deleted_instance(self):
         instance = self._create_instance(self.source_ctxt)
@@ -278,6 +283,61 @@ class CrossCellRecordsTestCase(test.TestCase):
             with cross_cell_records.heartbeat() as thread:
                 self.assertTrue(thread.is_alive())
         self.assertFalse(thread.is_alive())
+
+    def _wait_for_progress(self, instance, progress):
+        """Wait until the source cell shows the progress of the target cell.
+
+        :param instance: the Instance of the target cell
+        :param progress: what that says
+        """
+        instance.progress = progress
+        instance.save()
+        for _i in range(600):
+            found = objects.Instance.get_by_uuid(
+                self.source_ctxt, uuids.instance)
+            if found.progress == progress:
+                return found
+            time.sleep(0.05)
+        self.fail('The progress is %s.' % found.progress)
+
+    def test_progress_shown(self):
+        source = self._create_instance(
+            self.source_ctxt, progress=50,
+            task_state=task_states.RESIZE_MIGRATED)
+        target = self._create_instance(
+            self.target_ctxt, progress=50,
+            task_state=task_states.RESIZE_FINISH)
+        with mock.patch.object(cross_cell_progress, 'INTERVAL', 0.01):
+            with cross_cell_records.progress_shown(source, target):
+                self._wait_for_progress(target, 60)
+                # Nothing else is carried.
+                target.display_name = 'new'
+                found = self._wait_for_progress(target, 70)
+        self.assertIsNone(found.display_name)
+        self.assertEqual(task_states.RESIZE_MIGRATED, found.task_state)
+        self.assertEqual(50, source.progress)
+
+    def test_progress_cannot_be_shown(self):
+        """It is tried again."""
+        source = self._create_instance(
+            self.source_ctxt, task_state=task_states.RESIZE_MIGRATED)
+        target = self._create_instance(self.target_ctxt)
+        get = objects.Instance.get_by_uuid
+        errors = iter([test.TestingException(), test.TestingException()])
+
+        def fail_at_first(context, *args, **kwargs):
+            if context.cell_uuid == self.target_ctxt.cell_uuid:
+                for error in errors:
+                    raise error
+            return get(context, *args, **kwargs)
+
+        with mock.patch.object(cross_cell_progress, 'INTERVAL', 0.01), \
+                mock.patch.object(
+                    objects.Instance, 'get_by_uuid', autospec=True,
+                    side_effect=fail_at_first), \
+                cross_cell_records.progress_shown(source, target):
+            self._wait_for_progress(target, 60)
+        self.assertEqual(2, self.stdlog.logger.output.count('is not known'))
 
     def test_touch_of_deleted_migration(self):
         migration = self._create_migration(self.source_ctxt)
