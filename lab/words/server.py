@@ -456,10 +456,16 @@ class Server(client.Client):
         return self.status
 
     def return_home(self) -> None:
-        """Wait until it has gone back. It is as it was there."""
+        """Wait until it has gone back. It is as it was there.
+
+        What was written to its volumes meanwhile stays.
+        """
         self.become_active()
-        self.footprint, self._markers = self._before
+        self.footprint, markers = self._before
         self.own = self.footprint
+        self._markers = markers | {
+            name: written for name, written in self._markers.items()
+            if any(volume in name for volume in self.own.volumes)}
 
     @steps.action('confirm its move')
     def confirm(self) -> None:
