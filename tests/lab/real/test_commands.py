@@ -112,7 +112,7 @@ def test_scenarios_are_played_on_the_controller(
     monkeypatch, tmp_path, where
 ):
     asked = []
-    audited = 'audit-during-move', 'evacuate'
+    audited = 'audit-during-move', 'audit-without-a-cell', 'evacuate'
     monkeypatch.setattr(
         commands, '_need_whole_lab', lambda args: Lab(where, None))
     monkeypatch.setattr(
