@@ -27,7 +27,7 @@ from nova.compute import rpcapi
 from nova.conductor import cross_cell_records
 from nova import context as nova_context
 from nova import exception
-from nova import objects
+from nova.servicegroup.drivers import db as db_driver
 from nova.tests.functional import test_cross_cell_rollback
 
 _RPC = 'nova.compute.rpcapi.ComputeAPI.'
@@ -309,16 +309,16 @@ class KilledConductorTestCase(test_cross_cell_rollback.CrossCellTestCase):
         self.assertEqual((2, 'Host host3 is not forced down.\n'),
                          (code, output))
 
-        self.stop_for_good('host2', 'cell2')
-        code, output = self.recover(
-            older_than=0, lost_host='host2', dry_run=True)
-        self.assertEqual(1, code, output)
-        self.assertIn('remove what it has left in the other cell', output)
-        self.assertIn('host2 is lost', output)
-        self.assertEqual(left, self.picture(server))
+        with self.unseen('host2'):
+            code, output = self.recover(
+                older_than=0, lost_host='host2', dry_run=True)
+            self.assertEqual(1, code, output)
+            self.assertIn('remove what it has left in the other cell', output)
+            self.assertIn('host2 is lost', output)
+            self.assertEqual(left, self.picture(server))
 
-        code, output = self.recover(older_than=0, lost_host='host2')
-        self.assertEqual(0, code, output)
+            code, output = self.recover(older_than=0, lost_host='host2')
+            self.assertEqual(0, code, output)
         self.assertEqual((0, ''), self.recover(older_than=0))
         now = self.picture(server)
         for thing in before.keys() - {'guests', 'tracked'}:
@@ -336,14 +336,18 @@ class KilledConductorTestCase(test_cross_cell_rollback.CrossCellTestCase):
             exception.InvalidConfiguration, self.restart_compute_service,
             self.computes['host2'])
 
-    def stop_for_good(self, host, cell):
-        """Stop the service of a host, which was last seen some time ago."""
+    @contextlib.contextmanager
+    def unseen(self, host):
+        """Stop the service of a host, which has not reported for some time.
+
+        Its last report may come late.
+        """
         self.computes[host].stop()
-        service = objects.Service.get_by_compute_host(
-            self.context_of(cell), host)
-        service.last_seen_up = (
-            timeutils.utcnow(with_timezone=True) - datetime.timedelta(1))
-        service.save()
+        is_up = db_driver.DbDriver.is_up
+        with mock.patch.object(
+                db_driver.DbDriver, 'is_up', lambda driver, service:
+                service['host'] != host and is_up(driver, service)):
+            yield
 
     def test_server_deleted_during_a_revert(self):
         server = self.boot(volume=True)
@@ -393,15 +397,15 @@ class KilledConductorTestCase(test_cross_cell_rollback.CrossCellTestCase):
         source = self.computes['host1']
         service = self.admin_api.get_services(
             binary='nova-compute', host='host1')[0]
-        self.stop_for_good('host1', 'cell1')
-        self.admin_api.put_service_force_down(service['id'], True)
-        for deleted in (server, others[0]):
-            self._delete_server(deleted)
-        code, output = self.recover(older_than=0)
-        self.assertEqual(1, code, output)
-        self.assertIn('host1', output)
-        self.assertTrue(self.get_record('cell1', server).hidden)
-        self._lose_source(*others)
+        with self.unseen('host1'):
+            self.admin_api.put_service_force_down(service['id'], True)
+            for deleted in (server, others[0]):
+                self._delete_server(deleted)
+            code, output = self.recover(older_than=0)
+            self.assertEqual(1, code, output)
+            self.assertIn('host1', output)
+            self.assertTrue(self.get_record('cell1', server).hidden)
+            self._lose_source(*others)
 
         source.start()
         self.admin_api.put_service_force_down(service['id'], False)
