@@ -65,8 +65,8 @@ def _moving(scene: Scene, server: Server) -> abc.Iterator[str]:
     server.check_moved(destination)
     if copied:
         server.expect_new_swap()
-    if Need.LOCAL_DISKS not in cloud.has:
-        # The other cell has no shared storage.
+    if server.footprint.images is not None:
+        # The other cell has disks in files.
         server.expect_files()
     with scene.teller.step(
             'the API looks for it in the new cell; the old one keeps a '
