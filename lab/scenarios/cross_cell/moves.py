@@ -63,8 +63,7 @@ def _moving(scene: Scene, server: Server) -> abc.Iterator[str]:
     with scene.teller.step(f'the server comes up on {destination}'):
         server.arrive()
     server.check_moved(destination)
-    if copied:
-        server.expect_new_swap()
+    server.expect_new_swap()
     if server.footprint.images is not None:
         # The other cell has disks in files.
         server.expect_files()
