@@ -12,6 +12,8 @@
 
 from unittest import mock
 
+from nova import context
+from nova import objects
 from nova.scheduler.client import report
 from nova.tests import fixtures
 from nova.tests.functional.notification_sample_tests \
@@ -70,10 +72,16 @@ class TestServerTransferNotificationSample(
         put = report.SchedulerReportClient.put
 
         def fill(*args, **kwargs):
-            self.admin_api.update_quota(
-                {'instances': 0}, project_id=self.PROJECT_ID)
+            with context.target_cell(
+                    context.get_admin_context(),
+                    self.cell_mappings['cell1']) as cell:
+                objects.Instance(
+                    cell, project_id=self.PROJECT_ID, user_id=self.USER_ID,
+                    vcpus=1, memory_mb=512).create()
             return put(*args, **kwargs)
 
+        self.admin_api.update_quota(
+            {'instances': 1}, project_id=self.PROJECT_ID)
         # The quota is checked before this and after.
         with mock.patch.object(report.SchedulerReportClient, 'put', fill):
             self._transfer(403)
