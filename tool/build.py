@@ -10,6 +10,7 @@ import subprocess
 from tool import console
 from tool.console import Problem
 from tool import git
+from tool import made
 from tool import release
 from tool import series
 from tool import staging
@@ -180,8 +181,13 @@ def _refusal(layout, work):
 def _series(layout, repo):
     """Id of the last commit of the series, and how many they are."""
     base = repo.commit('refs/tags/base')
+    key = made.key(layout, base)
+    if known := made.remembered(repo, key):
+        return known
     try:
-        made = series.make_commits(repo, layout, base)
+        commits = series.make_commits(repo, layout, base)
     except series.DoesNotApply as failure:
         raise _leave_to_mend(layout, repo, failure) from None
-    return (made[-1].commit if made else base), len(made)
+    head = commits[-1].commit if commits else base
+    made.remember(repo, key, head, len(commits))
+    return head, len(commits)
